@@ -1,0 +1,2 @@
+"""trackstream."""
+__version__ = "0.1.0"

@@ -1,0 +1,88 @@
+"""The one place that says how kernels are compiled.
+
+`kernel` is numba's njit with the flags every kernel of the engine shares: the GIL is released, division follows
+IEEE rules (inf and NaN instead of an exception), and nothing that would delete NaN gates (`fastmath`) or abort under
+threads (`parallel=True`) is ever on.
+
+Compiled code is kept on disk. Numba looks only at the file of the *called* function when it decides whether a cached
+result is still good, so a change in a kernel that was inlined from another file would go unnoticed; the cache folder
+therefore carries a fingerprint of the whole package. Where no folder can be written (read-only package and
+read-only HOME) numba would raise at import; then the temporary folder is used, and without that no cache at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+from numba import njit
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def _fingerprint() -> str:
+    """Hash of every source file of the package: a changed kernel never meets a stale cache."""
+    digest = hashlib.blake2b(digest_size=8)
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _writable(folder: Path) -> bool:
+    """True for a folder that is ours: compiled code is loaded from it, so one that somebody else owns will not do."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
+            return False
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+@cache
+def cache_folder() -> Path | None:
+    """Folder of the compiled kernels, or None where nothing can be written.
+
+    `NUMBA_CACHE_DIR`, `XDG_CACHE_HOME/trackstream`, `~/.cache/trackstream` and the temporary folder are tried in this
+    order.
+    """
+    name = Path("kernels", _fingerprint())
+    user = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    wanted = os.environ.get("NUMBA_CACHE_DIR")
+    roots = [Path(wanted)] if wanted else []
+    roots += [Path(user, "trackstream"), Path(tempfile.gettempdir(), f"trackstream-{getpass.getuser()}")]
+    return next((root / name for root in roots if _writable(root / name)), None)
+
+
+@contextlib.contextmanager
+def _cache_dir(folder: Path) -> Iterator[None]:
+    """Numba reads its cache folder when a function is decorated; other users of numba keep theirs."""
+    before = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = str(folder)
+    try:
+        yield
+    finally:
+        numba.config.CACHE_DIR = before
+
+
+def kernel(function: _F) -> _F:
+    """Compile `function` on first call, with the engine's flags and its disk cache."""
+    folder = cache_folder()
+    if folder is None:
+        return njit(nogil=True, error_model="numpy")(function)  # type: ignore[no-any-return]
+    with _cache_dir(folder):
+        return njit(nogil=True, error_model="numpy", cache=True)(function)  # type: ignore[no-any-return]
+
+
+def inlined(function: _F) -> _F:
+    """A small helper that only other kernels call; LLVM inlines it, nothing is cached under its own name."""
+    return njit(nogil=True, error_model="numpy")(function)  # type: ignore[no-any-return]

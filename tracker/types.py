@@ -1,0 +1,326 @@
+"""The values that travel through the engine: Frame, Detections, Panoptic, Tracks.
+
+All are frozen structs of parallel arrays: row i of every field is object i. Nobody writes into an array that he was
+given. Boxes are xyxy float32, half-open, 0-based, in source pixels; times are seconds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tracker.errors import DetectionsError, FrameError
+from tracker.masks import Masks
+
+_T = TypeVar("_T", bound=np.generic)
+
+
+class TrackState(IntEnum):
+    """What a track is in one snapshot; every track is exactly one of these."""
+
+    TENTATIVE = 0
+    """Too young (or too recently recovered) for its system to report it."""
+    CONFIRMED = 1
+    """Seen in this frame and reported."""
+    COASTING = 2
+    """Not seen in this frame; its box is a prediction. Users call it lost."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One image of a stream.
+
+    Attributes:
+        index: 0-based number within its stream; a live source that dropped frames leaves gaps.
+        time_s: capture time in seconds from the stream's own clock; never NaN.
+        image: (H, W, 3) uint8, BGR.
+
+    Raises:
+        FrameError: image of another shape or dtype, a time that is not finite.
+    """
+
+    index: int
+    time_s: float
+    image: NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        image = self.image
+        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            what = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+            raise FrameError(f"expected an image of shape (H, W, 3) uint8 BGR, got {what}")
+        if 0 in image.shape:
+            raise FrameError(f"expected an image with pixels, got shape {image.shape}")
+        if not math.isfinite(self.time_s):
+            raise FrameError(f"expected a finite time in seconds, got {self.time_s}")
+
+    @property
+    def height(self) -> int:
+        """Rows of the image."""
+        return int(self.image.shape[0])
+
+    @property
+    def width(self) -> int:
+        """Columns of the image."""
+        return int(self.image.shape[1])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Panoptic:
+    """Every pixel of a frame: which class, and which of the frame's things.
+
+    Attributes:
+        classes: (H, W) uint8 class index; `VOID` (255) where the network decided nothing.
+        rows: (H, W) int32, 0 for stuff, k + 1 where row k of the frame's `Detections` is seen.
+
+    Source: STEP, arXiv:2102.11859 (class and id are two arrays, never class * 1000 + id).
+    """
+
+    classes: NDArray[np.uint8]
+    rows: NDArray[np.int32]
+
+    VOID = 255
+
+    def __post_init__(self) -> None:
+        if self.classes.ndim != 2 or self.classes.shape != self.rows.shape:
+            raise DetectionsError(
+                f"expected class and row maps of one shape (H, W), got {self.classes.shape} and {self.rows.shape}"
+            )
+        if self.classes.dtype != np.uint8 or self.rows.dtype != np.int32:
+            raise DetectionsError(
+                f"expected a uint8 class map and an int32 row map, got {self.classes.dtype} and {self.rows.dtype}"
+            )
+
+    def with_rows(self, new_row: NDArray[np.integer[Any]]) -> Panoptic:
+        """Renumber things: `new_row[k]` is what row k becomes, -1 for no thing at all."""
+        table = np.concatenate([[0], np.asarray(new_row, np.int32) + 1]).astype(np.int32)
+        return Panoptic(self.classes, table[self.rows])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detections:
+    """What one frame's model saw; no identity yet. N = 0 is `Detections.empty()`, never None.
+
+    Attributes:
+        boxes: (N, 4) float32, xyxy, source pixels, x2 >= x1 and y2 >= y1. A box without area is legal and is never
+            matched or tracked.
+        scores: (N,) float32, finite; networks give 0..1.
+        labels: (N,) int32, class index >= 0; 0 if not given.
+        masks: `Masks` of N rows, or None.
+        embeddings: (N, D) float32, or None.
+        panoptic: the frame's `Panoptic` picture, or None.
+
+    Raises:
+        DetectionsError: shapes that do not fit together, NaN or infinite numbers, inverted boxes, negative labels.
+            Numbers of another dtype are converted, lists too.
+    """
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    labels: NDArray[np.int32] = field(default=None)  # type: ignore[assignment]
+    masks: Masks | None = None
+    embeddings: NDArray[np.float32] | None = None
+    panoptic: Panoptic | None = None
+
+    def __post_init__(self) -> None:
+        boxes = _numbers("boxes", self.boxes, np.float32)
+        if boxes.size == 0:
+            boxes = boxes.reshape(0, 4)
+        if boxes.ndim != 2 or boxes.shape[1] != 4:
+            raise DetectionsError(f"expected boxes of shape (N, 4), got {boxes.shape}")
+        n = len(boxes)
+        scores = _numbers("scores", self.scores, np.float32)
+        labels = np.zeros(n, np.int32) if self.labels is None else _numbers("labels", self.labels, np.int32)
+        for name, column in (("scores", scores), ("labels", labels)):
+            if column.shape != (n,):
+                raise DetectionsError(f"expected {name} of shape ({n},) for {n} boxes, got {column.shape}")
+        _finite("boxes", boxes)
+        _finite("scores", scores)
+        inverted = np.flatnonzero((boxes[:, 2] < boxes[:, 0]) | (boxes[:, 3] < boxes[:, 1]))
+        if len(inverted):
+            row = int(inverted[0])
+            raise DetectionsError(f"expected boxes x1 y1 x2 y2 with x2 >= x1 and y2 >= y1, got {boxes[row]} at row {row}")
+        if n and int(labels.min()) < 0:
+            row = int(labels.argmin())
+            raise DetectionsError(f"expected class indices >= 0, got {labels[row]} at row {row}")
+        if self.masks is not None and len(self.masks) != n:
+            raise DetectionsError(f"expected one mask per box ({n}), got {len(self.masks)}")
+        if self.embeddings is not None:
+            embeddings = _numbers("embeddings", self.embeddings, np.float32)
+            if embeddings.ndim != 2 or len(embeddings) != n:
+                raise DetectionsError(f"expected embeddings of shape ({n}, D), got {embeddings.shape}")
+            _finite("embeddings", embeddings)
+            object.__setattr__(self, "embeddings", embeddings)
+        object.__setattr__(self, "boxes", boxes)
+        object.__setattr__(self, "scores", scores)
+        object.__setattr__(self, "labels", labels)
+
+    @classmethod
+    def empty(cls) -> Detections:
+        """Nothing was seen. Time passes for the tracker all the same."""
+        return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
+
+    @classmethod
+    def from_array(cls, rows: ArrayLike) -> Detections:
+        """From the rows that ByteTrack and boxmot users have: `x1 y1 x2 y2 score [class]`.
+
+        Args:
+            rows: (N, 5) or (N, 6) numbers; boxes in source pixels; class counts from 0. An empty list is no detection.
+
+        Raises:
+            DetectionsError: any other number of columns, or values that `Detections` refuses.
+        """
+        data = np.asarray(rows, np.float64)
+        if data.size == 0:
+            return cls.empty()
+        if data.ndim != 2 or data.shape[1] not in (5, 6):
+            raise DetectionsError(f"expected rows of shape (N, 5) or (N, 6): x1 y1 x2 y2 score [class], got {data.shape}")
+        labels = data[:, 5] if data.shape[1] == 6 else np.zeros(len(data))
+        return cls(data[:, :4], data[:, 4], labels)  # type: ignore[arg-type]
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def select(self, rows: ArrayLike) -> Detections:
+        """The detections of these rows (indices, or a bool filter of length N); mask and embedding go with their row."""
+        index = np.asarray(rows)
+        if index.dtype == np.bool_:
+            index = np.flatnonzero(index)
+        index = index.astype(np.int64).reshape(-1)
+        panoptic = self.panoptic
+        if panoptic is not None:
+            new_row = np.full(len(self), -1)
+            new_row[index] = np.arange(len(index))
+            panoptic = panoptic.with_rows(new_row)
+        return replace(
+            self,
+            boxes=self.boxes[index],
+            scores=self.scores[index],
+            labels=self.labels[index],
+            masks=None if self.masks is None else self.masks.select(index),
+            embeddings=None if self.embeddings is None else self.embeddings[index],
+            panoptic=panoptic,
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tracks:
+    """A snapshot of every live track after one frame, confirmed ones first, then tentative, then coasting ones.
+
+    Most users want `tracks.confirmed`: what the published system reports for this frame.
+
+    Attributes:
+        ids: (T,) int64, from 1, never reused, belong to one Tracker.
+        boxes: (T, 4) float32, xyxy, source pixels: filtered where seen, predicted where not. May leave the image.
+        scores: (T,) float32, of the last detection taken.
+        labels: (T,) int32, class index.
+        states: (T,) uint8, `TrackState`.
+        source: (T,) int32, row of the detection that the track took in this frame, -1 for none.
+        hits: (T,) int32, detections taken since birth.
+        misses: (T,) int32, frames since the last one.
+        unmatched: (U,) int32, rows of the detections that no track took, ascending. Together with `source` every
+            row of the input comes back exactly once.
+        detections: the input of this frame.
+        time_s: time of this frame.
+    """
+
+    ids: NDArray[np.int64]
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    labels: NDArray[np.int32]
+    states: NDArray[np.uint8]
+    source: NDArray[np.int32]
+    hits: NDArray[np.int32]
+    misses: NDArray[np.int32]
+    unmatched: NDArray[np.int32]
+    detections: Detections
+    time_s: float
+
+    @classmethod
+    def empty(cls, time_s: float = 0.0) -> Tracks:
+        """No track, no detection."""
+        none = np.zeros(0, np.int32)
+        return cls(
+            np.zeros(0, np.int64), np.zeros((0, 4), np.float32), np.zeros(0, np.float32), none,
+            np.zeros(0, np.uint8), none, none, none, none, Detections.empty(), time_s,
+        )  # fmt: skip
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def select(self, rows: ArrayLike | slice) -> Tracks:
+        """These tracks only (indices, slice or bool filter); a slice copies nothing."""
+        index = rows if isinstance(rows, slice) else np.asarray(rows)
+        return replace(
+            self,
+            ids=self.ids[index],
+            boxes=self.boxes[index],
+            scores=self.scores[index],
+            labels=self.labels[index],
+            states=self.states[index],
+            source=self.source[index],
+            hits=self.hits[index],
+            misses=self.misses[index],
+        )
+
+    @property
+    def confirmed(self) -> Tracks:
+        """Tracks that the system reports for this frame."""
+        return self.select(slice(0, int(np.searchsorted(self._order, 1))))
+
+    @property
+    def tentative(self) -> Tracks:
+        """Tracks that took a detection in this frame but are not reported yet."""
+        return self.select(slice(*(int(i) for i in np.searchsorted(self._order, (1, 2)))))
+
+    @property
+    def coasting(self) -> Tracks:
+        """Tracks that are alive but were not seen in this frame ("lost"); boxes are predictions."""
+        return self.select(slice(int(np.searchsorted(self._order, 2)), None))
+
+    @property
+    def _order(self) -> NDArray[np.uint8]:
+        return _RANK[self.states]
+
+    @property
+    def masks(self) -> Masks | None:
+        """Mask of the detection that each track took, row by row; an empty mask where it took none; None without masks."""
+        masks = self.detections.masks
+        return None if masks is None else masks.select(self.source)
+
+    def to_array(self) -> NDArray[np.float64]:
+        """(T, 8) float64 rows `x1 y1 x2 y2 id score class det`, the order of boxmot's results; det is -1 if unseen."""
+        columns = (self.ids, self.scores, self.labels, self.source)
+        return np.column_stack([self.boxes.astype(np.float64), *columns]).reshape(-1, 8)
+
+    def __iter__(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Pairs of id and box, for loops that need nothing else."""
+        return zip(self.ids.tolist(), self.boxes, strict=True)
+
+
+_RANK = np.array([1, 0, 2], np.uint8)  # TENTATIVE, CONFIRMED, COASTING -> place in a snapshot
+
+
+def _numbers(name: str, values: Any, dtype: type[_T]) -> NDArray[_T]:
+    """`values` as a contiguous, writable array of `dtype`; the same object where it already is one."""
+    try:
+        given = np.asarray(values)
+        if given.dtype.kind not in "iufb":
+            raise TypeError
+        if np.issubdtype(dtype, np.integer) and given.dtype.kind == "f" and not np.array_equal(given, np.trunc(given)):
+            raise TypeError
+    except (TypeError, ValueError):
+        what = getattr(values, "dtype", type(values).__name__)
+        raise DetectionsError(f"expected {name} as {np.dtype(dtype)} numbers, got {what}") from None
+    return np.require(given, dtype, ("C", "W"))
+
+
+def _finite(name: str, values: NDArray[np.float32]) -> None:
+    if not np.isfinite(values).all():
+        row = int(np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(1))[0])
+        raise DetectionsError(f"expected finite {name}, got {values[row]} at row {row}")
