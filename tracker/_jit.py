@@ -20,12 +20,10 @@ import tempfile
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numba
 from numba import njit
-
-_F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def _fingerprint() -> str:
@@ -74,7 +72,7 @@ def _cache_dir(folder: Path) -> Iterator[None]:
         numba.config.CACHE_DIR = before
 
 
-def kernel(function: _F) -> _F:
+def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile `function` on first call, with the engine's flags and its disk cache."""
     folder = cache_folder()
     if folder is None:
@@ -83,6 +81,6 @@ def kernel(function: _F) -> _F:
         return njit(nogil=True, error_model="numpy", cache=True)(function)  # type: ignore[no-any-return]
 
 
-def inlined(function: _F) -> _F:
+def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
     """A small helper that only other kernels call; LLVM inlines it, nothing is cached under its own name."""
     return njit(nogil=True, error_model="numpy")(function)  # type: ignore[no-any-return]

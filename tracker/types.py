@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any, TypeVar
 
@@ -122,7 +122,7 @@ class Detections:
 
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
-    labels: NDArray[np.int32] = field(default=None)  # type: ignore[assignment]
+    labels: NDArray[np.int32] = None  # type: ignore[assignment]
     masks: Masks | None = None
     embeddings: NDArray[np.float32] | None = None
     panoptic: Panoptic | None = None
@@ -144,7 +144,9 @@ class Detections:
         inverted = np.flatnonzero((boxes[:, 2] < boxes[:, 0]) | (boxes[:, 3] < boxes[:, 1]))
         if len(inverted):
             row = int(inverted[0])
-            raise DetectionsError(f"expected boxes x1 y1 x2 y2 with x2 >= x1 and y2 >= y1, got {boxes[row]} at row {row}")
+            raise DetectionsError(
+                f"expected boxes x1 y1 x2 y2 with x2 >= x1 and y2 >= y1, got {boxes[row]} at row {row}"
+            )
         if n and int(labels.min()) < 0:
             row = int(labels.argmin())
             raise DetectionsError(f"expected class indices >= 0, got {labels[row]} at row {row}")
@@ -179,7 +181,9 @@ class Detections:
         if data.size == 0:
             return cls.empty()
         if data.ndim != 2 or data.shape[1] not in (5, 6):
-            raise DetectionsError(f"expected rows of shape (N, 5) or (N, 6): x1 y1 x2 y2 score [class], got {data.shape}")
+            raise DetectionsError(
+                f"expected rows of shape (N, 5) or (N, 6): x1 y1 x2 y2 score [class], got {data.shape}"
+            )
         labels = data[:, 5] if data.shape[1] == 6 else np.zeros(len(data))
         return cls(data[:, :4], data[:, 4], labels)  # type: ignore[arg-type]
 
@@ -187,7 +191,7 @@ class Detections:
         return len(self.boxes)
 
     def select(self, rows: ArrayLike) -> Detections:
-        """The detections of these rows (indices, or a bool filter of length N); mask and embedding go with their row."""
+        """These rows (indices, or a bool filter of length N); mask and embedding go with their row."""
         index = np.asarray(rows)
         if index.dtype == np.bool_:
             index = np.flatnonzero(index)
@@ -289,7 +293,7 @@ class Tracks:
 
     @property
     def masks(self) -> Masks | None:
-        """Mask of the detection that each track took, row by row; an empty mask where it took none; None without masks."""
+        """Mask of the detection that each track took, an empty one where it took none; None without masks."""
         masks = self.detections.masks
         return None if masks is None else masks.select(self.source)
 

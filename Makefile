@@ -1,0 +1,46 @@
+# Two commands for newcomers: `make demo` and `make test`. Both create .venv and install what they need.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test test-slow test-export check clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/installed
+	$(BIN)/tracker demo -o demo
+
+test: check
+	$(BIN)/python -m pytest
+
+# Tests that take over ten seconds each: whole real videos, model accuracy, soaks.
+test-slow: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -m slow
+
+# Training and export need torch, a large download; these tests skip without it.
+test-export: $(VENV)/installed-export
+	$(BIN)/python -m pytest -m "" tests/exporters
+
+check: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed, this is " + sys.version.split()[0] + "; try: make PYTHON=python3.12 ..." if sys.version_info < (3, 10) else 0)'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@ $(VENV)/installed
+
+$(VENV)/installed-export: $(VENV)/installed-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,export]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) demo out .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,292 @@
+"""Kernels on packed mask bits; `Masks` owns the layout and is their only caller.
+
+A crop `rect` (x0, y0, x1, y1) keeps its rows in words on the image's 64-pixel grid: bit k of a word is pixel 64*i + k.
+Their slow twins are plain numpy on dense stacks and pycocotools, in tests/test_masks.py.
+"""
+
+import numpy as np
+
+from tracker._jit import inlined, kernel
+
+
+@inlined
+def _popcount(x):
+    """Set bits of one word; LLVM turns these lines into its popcnt instruction."""
+    x = x - ((x >> np.uint64(1)) & np.uint64(0x5555555555555555))
+    x = (x & np.uint64(0x3333333333333333)) + ((x >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    x = (x + (x >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return np.int64((x * np.uint64(0x0101010101010101)) >> np.uint64(56))
+
+
+@inlined
+def _across(rect):
+    """Words per row of a crop."""
+    return (rect[2] - 1) // 64 - rect[0] // 64 + 1 if rect[2] > rect[0] else 0
+
+
+@kernel
+def pack(data, x, y, rect, words):
+    """Bits of a crop whose first pixel stands at (x, y), clipped to `rect`."""
+    across = _across(rect)
+    first = rect[0] // 64
+    for row in range(rect[1], rect[3]):
+        base = (row - rect[1]) * across
+        line = data[row - y]
+        for column in range(rect[0], rect[2]):
+            if line[column - x] != 0:
+                words[base + column // 64 - first] |= np.uint64(1) << np.uint64(column & 63)
+
+
+@kernel
+def unpack(words, rect, out):
+    across = _across(rect)
+    first = rect[0] // 64
+    for row in range(out.shape[0]):
+        base = row * across
+        for column in range(out.shape[1]):
+            x = column + rect[0]
+            out[row, column] = (words[base + x // 64 - first] >> np.uint64(x & 63)) & np.uint64(1) != 0
+
+
+@kernel
+def find_label_rects(labels, count):
+    height, width = labels.shape
+    rects = np.zeros((count, 4), np.int32)
+    for y in range(height):
+        for x in range(width):
+            k = labels[y, x] - 1
+            if k < 0 or k >= count:
+                continue
+            r = rects[k]
+            if r[2] == 0:
+                r[0], r[1], r[2], r[3] = x, y, x + 1, y + 1
+            else:
+                r[0] = min(r[0], x)
+                r[2] = max(r[2], x + 1)
+                r[3] = y + 1
+    return rects
+
+
+@kernel
+def pack_labels(labels, count, rects, starts, words):
+    height, width = labels.shape
+    for y in range(height):
+        for x in range(width):
+            k = labels[y, x] - 1
+            if k < 0 or k >= count:
+                continue
+            r = rects[k]
+            at = starts[k] + (y - r[1]) * _across(r) + x // 64 - r[0] // 64
+            words[at] |= np.uint64(1) << np.uint64(x & 63)
+
+
+@kernel
+def paint(words, rects, starts, values, out):
+    for i in range(len(rects)):
+        r = rects[i]
+        across = _across(r)
+        at = starts[i]
+        for y in range(r[1], r[3]):
+            for k in range(across):
+                word = words[at]
+                at += 1
+                if word == 0:
+                    continue
+                base = (r[0] // 64 + k) * 64
+                for bit in range(64):
+                    if (word >> np.uint64(bit)) & np.uint64(1):
+                        out[y, base + bit] = values[i]
+
+
+@kernel
+def count_areas(words, starts):
+    out = np.zeros(len(starts) - 1, np.int64)
+    for i in range(len(out)):
+        total = 0
+        for k in range(starts[i], starts[i + 1]):
+            total += _popcount(words[k])
+        out[i] = total
+    return out
+
+
+@kernel
+def find_boxes(words, rects, starts):
+    out = np.zeros((len(rects), 4), np.int64)
+    for i in range(len(rects)):
+        r = rects[i]
+        across = _across(r)
+        x0, y0, x1, y1 = 1 << 40, 1 << 40, 0, 0
+        at = starts[i]
+        for y in range(r[1], r[3]):
+            for k in range(across):
+                word = words[at]
+                at += 1
+                if word == 0:
+                    continue
+                y0 = min(y0, y)
+                y1 = y + 1
+                base = (r[0] // 64 + k) * 64
+                low = 0
+                while not (word >> np.uint64(low)) & np.uint64(1):
+                    low += 1
+                high = 63
+                while not (word >> np.uint64(high)) & np.uint64(1):
+                    high -= 1
+                x0 = min(x0, base + low)
+                x1 = max(x1, base + high + 1)
+        if y1 > 0:
+            out[i, 0], out[i, 1], out[i, 2], out[i, 3] = x0, y0, x1, y1
+    return out
+
+
+@inlined
+def _overlap(words_a, a, at_a, words_b, b, at_b):
+    """Shared pixels of two crops."""
+    y0 = max(a[1], b[1])
+    y1 = min(a[3], b[3])
+    if y0 >= y1 or a[0] >= b[2] or b[0] >= a[2]:
+        return 0
+    first_a, first_b = a[0] // 64, b[0] // 64
+    across_a, across_b = _across(a), _across(b)
+    k0 = max(first_a, first_b)
+    k1 = min(first_a + across_a, first_b + across_b)
+    total = 0
+    for y in range(y0, y1):
+        row_a = at_a + (y - a[1]) * across_a - first_a
+        row_b = at_b + (y - b[1]) * across_b - first_b
+        for k in range(k0, k1):
+            total += _popcount(words_a[row_a + k] & words_b[row_b + k])
+    return total
+
+
+@kernel
+def compare(words_a, rects_a, starts_a, areas_a, words_b, rects_b, starts_b, areas_b):
+    out = np.zeros((len(rects_a), len(rects_b)), np.float64)
+    for i in range(len(rects_a)):
+        for j in range(len(rects_b)):
+            shared = _overlap(words_a, rects_a[i], starts_a[i], words_b, rects_b[j], starts_b[j])
+            if shared:
+                out[i, j] = shared / (areas_a[i] + areas_b[j] - shared)
+    return out
+
+
+@kernel
+def gather(words, starts, index, new_starts, out):
+    for i in range(len(index)):
+        if index[i] < 0:
+            continue
+        at = starts[index[i]]
+        for k in range(new_starts[i + 1] - new_starts[i]):
+            out[new_starts[i] + k] = words[at + k]
+
+
+@kernel
+def take_free(words, rects, starts, order, taken):
+    for i in order:
+        r = rects[i]
+        across = _across(r)
+        first = r[0] // 64
+        at = starts[i]
+        for y in range(r[1], r[3]):
+            for k in range(across):
+                words[at] &= ~taken[y, first + k]
+                taken[y, first + k] |= words[at]
+                at += 1
+
+
+@kernel
+def find_runs(crop, rect, height, width):
+    """Alternating run lengths of a crop inside its frame, column by column, starting with background."""
+    out = np.empty(2 * crop.size + 1, np.int64)
+    n = 0  # out[:n] first holds where the object begins, ends, begins ... in column-major pixel order
+    for column in range(crop.shape[1]):
+        base = (rect[0] + column) * height + rect[1]
+        for row in range(crop.shape[0]):
+            if crop[row, column]:
+                if n == 0 or out[n - 1] != base + row:
+                    out[n] = base + row
+                    n += 2
+                out[n - 1] = base + row + 1
+    if n == 0 or out[n - 1] != height * width:
+        out[n] = height * width
+        n += 1
+    for i in range(n - 1, 0, -1):
+        out[i] -= out[i - 1]
+    return out[:n]
+
+
+@kernel
+def find_run_rect(runs, height, rect):
+    """Tight crop of a mask given by runs; untouched for an empty one."""
+    at = 0
+    x0, y0, x1, y1 = 1 << 40, 1 << 40, 0, 0
+    for i in range(len(runs)):
+        n = runs[i]
+        if i & 1 and n > 0:
+            first, last = at, at + n - 1
+            x0 = min(x0, first // height)
+            x1 = max(x1, last // height + 1)
+            if first // height != last // height:
+                y0, y1 = 0, height
+            else:
+                y0 = min(y0, first % height)
+                y1 = max(y1, last % height + 1)
+        at += n
+    if x1 > 0:
+        rect[0], rect[1], rect[2], rect[3] = x0, y0, x1, y1
+
+
+@kernel
+def pack_runs(runs, height, rect, words):
+    across = _across(rect)
+    first = rect[0] // 64
+    at = 0
+    for i in range(len(runs)):
+        if i & 1:
+            for pixel in range(at, at + runs[i]):
+                x, y = pixel // height, pixel % height
+                words[(y - rect[1]) * across + x // 64 - first] |= np.uint64(1) << np.uint64(x & 63)
+        at += runs[i]
+
+
+@kernel
+def compress(runs):
+    """COCO's string of run lengths: 5 bits a character, from the 4th run on the difference to the run two before."""
+    out = np.empty(13 * len(runs), np.uint8)
+    n = 0
+    for i in range(len(runs)):
+        x = runs[i] - runs[i - 2] if i > 2 else runs[i]
+        more = True
+        while more:
+            c = x & 31
+            x >>= 5
+            more = x != -1 if c & 16 else x != 0
+            out[n] = (c | 32 if more else c) + 48
+            n += 1
+    return out[:n]
+
+
+@kernel
+def decompress(data, out):
+    """Inverse of `compress`; returns the number of runs, or -1 for a damaged string."""
+    n = 0
+    at = 0
+    while at < len(data):
+        x = 0
+        shift = 0
+        more = True
+        while more:
+            if at >= len(data) or shift > 60 or data[at] < 48 or data[at] > 111:
+                return -1
+            c = np.int64(data[at]) - 48
+            x |= (c & 31) << shift
+            more = c & 32 != 0
+            at += 1
+            shift += 5
+            if not more and c & 16:
+                x |= -1 << shift
+        if n > 2:
+            x += out[n - 2]
+        out[n] = x
+        n += 1
+    return n

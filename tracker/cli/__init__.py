@@ -1,0 +1,54 @@
+"""The `tracker` command: flags -> config -> one call.
+
+The only room that prints or picks an exit code: 0 done, 1 a check that found something (`doctor`), 2 bad input (one
+line on stderr, no traceback), 130 Ctrl-C, 143 SIGTERM; in the last two the outputs written so far are closed properly.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from types import FrameType
+
+from tracker import __version__
+from tracker.errors import TrackerError
+
+COMMANDS = {
+    "run": "track a video, image folder, camera, stream or synthetic scene",
+    "demo": "track the built-in street with the built-in network",
+    "doctor": "say what is installed, which devices really run, and what to mend",
+    "models": "say what an ONNX file is and whether the engine can run it",
+}
+"""Each command is a module of this package with `add_arguments(parser)` and `execute(arguments) -> exit code`."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="tracker", description="Online tracking and segmentation: ONNX networks in, stable ids and masks out."
+    )
+    parser.add_argument("--version", action="version", version=f"trackstream {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="command", required=True)
+    for name, summary in COMMANDS.items():
+        module = import_module(f"tracker.cli.{name}")
+        subparser = commands.add_parser(name, help=summary, description=str(module.__doc__).partition("\n\n")[0])
+        module.add_arguments(subparser)
+        subparser.set_defaults(execute=module.execute)
+    arguments = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        return int(arguments.execute(arguments))
+    except TrackerError as error:
+        print(f"tracker {arguments.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"tracker {arguments.command}: interrupted", file=sys.stderr)
+        return 130
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    """SIGTERM unwinds like Ctrl-C, so files are closed."""
+    raise SystemExit(143)

@@ -1,0 +1,180 @@
+"""Track one source and write the results.
+
+SOURCE is a video file, an image folder or glob, a camera number, an rtsp/rtmp/http(s) stream, - for stdin, or
+synth:street?seed=7&objects=12&size=960x540&frames=300. The output folder gets tracks.txt (MOTChallenge), masks.txt
+(MOTS), tracks.jsonl and video.mp4; `--save` chooses others, `-o -` sends JSON lines to stdout.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tracker.cli.config import add_flags, load, option
+from tracker.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tracker.pipeline import Report, Sink
+    from tracker.sinks import RunInfo
+
+
+def _yes(text: str) -> bool:
+    if text.lower() not in ("yes", "no", "true", "false"):
+        raise ValueError(text)
+    return text.lower() in ("yes", "true")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """Everything `tracker run` can be told; a TOML file uses the same names."""
+
+    source: str
+    model: str | None = option(
+        None, "ONNX file, or 'street' for the built-in network (knows the synthetic street only)"
+    )
+    family: str | None = option(None, "what kind of network it is, where the file does not say: yolo, yolox, panoptic")
+    tracker: str = option("bytetrack", "published system that associates: sort, bytetrack")
+    set: dict[str, Any] = option({}, "change a parameter of the system, e.g. max_coast_frames=60", metavar="NAME=VALUE")
+    output: str = option("out", "folder for the results, or - for JSON lines on stdout", short="-o")
+    save: tuple[str, ...] = option(
+        ("mot", "mots", "jsonl", "video"),
+        "what to write, comma-separated; name=path puts one elsewhere",
+        metavar="LIST",
+    )
+    device: str = option("auto", "where the network runs", choices=("auto", "cpu", "cuda", "tensorrt"))
+    allow_cpu: bool = option(False, "go on with a CPU when the asked device is missing")
+    threads: int | None = option(None, "CPU threads of the network", parse=int)
+    size: int | None = option(None, "network input size, for networks that take any", parse=int)
+    min_score: float | None = option(None, "drop detections below this score", parse=float)
+    classes: tuple[str, ...] = option((), "keep only these classes (names or numbers)", metavar="LIST")
+    max_frames: int | None = option(None, "stop after this many frames", parse=int)
+    overlap: bool | None = option(None, "yes or no: run stages in threads (default: for files)", parse=_yes)
+    show: bool = option(False, "open a window (needs a display)")
+    quiet: bool = option(False, "no progress line and no summary")
+
+    def __post_init__(self) -> None:
+        if self.max_frames is not None and self.max_frames < 1:
+            raise ConfigError(f"max_frames must be at least 1, got {self.max_frames}")
+        if self.threads is not None and self.threads < 1:
+            raise ConfigError(f"threads must be at least 1, got {self.threads}")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of this command."""
+    parser.add_argument("source", help="what to track, see above")
+    parser.add_argument("--config", metavar="TOML", help="file with the same names as these flags")
+    add_flags(parser, RunConfig)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Track, then print what was done."""
+    config = load(RunConfig, arguments, arguments.config, source=arguments.source)
+    return track(config)
+
+
+def track(config: RunConfig) -> int:
+    """Run a config to its end; returns the exit code.
+
+    Source, model and tracker are opened before any output file is touched, so a typing error never empties the
+    results of an earlier run.
+    """
+    from tracker import pipeline
+    from tracker.cli.progress import Progress
+    from tracker.models import find_model, open_model
+    from tracker.sinks import RunInfo
+    from tracker.sources import open_source
+    from tracker.systems import create
+
+    if config.model is None:
+        raise ConfigError(
+            "no model given: add --model FILE.onnx, or --model street for the built-in network, which knows the "
+            "synthetic street only"
+        )
+    parts = _parts(config)
+    with contextlib.ExitStack() as stack:
+        source = open_source(config.source)
+        stack.callback(source.close)
+        associator = create(config.tracker, **config.set)
+        warm = threading.Thread(target=associator.warmup, name="warmup")
+        warm.start()
+        stack.callback(warm.join)
+        model = open_model(
+            find_model(config.model), config.family, device=config.device, allow_cpu=config.allow_cpu,
+            threads=config.threads, size=config.size, min_score=config.min_score, classes=config.classes or None,
+        )  # fmt: skip
+        model.warmup()
+        warm.join()
+        info = RunInfo(
+            source=source.name, fps=source.fps, size=source.size, class_names=model.card.names,
+            model=Path(config.model).name, system=config.tracker,
+        )  # fmt: skip
+        sinks = _open_sinks(parts, info, show=config.show)
+        progress = Progress(config.max_frames or source.length, quiet=config.quiet)
+        try:
+            report = pipeline.run(
+                source, model, associator, sinks,
+                overlap=config.overlap, max_frames=config.max_frames, on_frame=progress,
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            progress.close()
+            print(f"tracker: interrupted after {progress.frames} frames; the outputs are complete", file=sys.stderr)
+            return 130
+        finally:
+            progress.close()
+    if not config.quiet:
+        to_stdout = config.output == "-"
+        print(summary(report, source.name, parts), file=sys.stderr if to_stdout else sys.stdout)
+    return 0
+
+
+def summary(report: Report, source: str, parts: Sequence[tuple[str, str]]) -> str:
+    """The short table that ends a run."""
+    lines = [
+        f"{source}: {report.frames} frames, {report.tracks} tracks, {report.fps:.1f} FPS end to end"
+        + (f", {report.dropped} frames dropped" if report.dropped else ""),
+        f"{'stage':<12}{'p50 ms':>9}{'p95 ms':>9}{'p99 ms':>9}{'max ms':>9}",
+    ]
+    for name, latency in report.stages.items():
+        row = (latency.p50, latency.p95, latency.p99, latency.max)
+        lines.append(f"{name:<12}" + "".join(f"{value:>9.2f}" for value in row))
+    lines.append("wrote " + ", ".join(path for _, path in parts if path != "-"))
+    return "\n".join(lines)
+
+
+def _parts(config: RunConfig) -> list[tuple[str, str]]:
+    """(sink name, path) of every output."""
+    from tracker.sinks import SINKS
+
+    if config.output == "-":
+        return [("jsonl", "-")]
+    parts = []
+    for entry in config.save:
+        name, equals, path = entry.partition("=")
+        if name not in SINKS:
+            raise ConfigError(f"cannot save {name!r}; known outputs are {', '.join(SINKS)}")
+        parts.append((name, path if equals else str(Path(config.output) / SINKS[name].file_name)))
+    return parts
+
+
+def _open_sinks(parts: Sequence[tuple[str, str]], info: RunInfo, *, show: bool) -> list[Sink]:
+    from tracker.sinks import SINKS
+
+    sinks: list[Sink] = []
+    try:
+        for name, path in parts:
+            sinks.append(SINKS[name].open(path, info))
+        if show:
+            from tracker.sinks.window import WindowSink
+
+            sinks.append(WindowSink(info))
+    except BaseException:
+        for sink in sinks:
+            sink.close()
+        raise
+    return sinks

@@ -1,0 +1,330 @@
+"""The frame loop: source -> preprocess -> session -> decode -> associate -> sink, and its stage clock.
+
+`run` is the whole program. With `overlap` reading and preprocessing work ahead in one thread, the network in a second
+and the sinks in a third, while the caller's thread decodes and associates; frames stay in order and no queue holds
+more than two. A live source is read without working ahead, because a queue would only make its frames older.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import queue
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from time import perf_counter, perf_counter_ns
+from typing import Any, Generic, Protocol, TypeVar
+
+from tracker.types import Detections, Frame, Tracks
+
+STAGES = ("source", "preprocess", "session", "decode", "associate", "sink")
+"""What the clock measures per frame; the compiled step does `associate` and `lifecycle` in one call."""
+
+_T = TypeVar("_T")
+_DEPTH = 2  # frames that may wait between two threads
+
+
+class FrameSource(Protocol):
+    """Anything that yields frames; `tracker.sources.open_source` makes one from a URI."""
+
+    @property
+    def live(self) -> bool:
+        """Frames arrive whether or not they are read."""
+
+    @property
+    def dropped(self) -> int:
+        """Frames that arrived and were never delivered."""
+
+    def __iter__(self) -> Iterator[Frame]: ...
+
+
+class Network(Protocol):
+    """A model family's three steps; `tracker.models.open_model` makes one from an ONNX file."""
+
+    def preprocess(self, image: Any) -> Any:
+        """Image to `(tensors, placement)`."""
+
+    def infer(self, tensors: Any) -> Any:
+        """Tensors to raw outputs."""
+
+    def decode(self, outputs: Any, placement: Any) -> Detections:
+        """Raw outputs to detections in source pixels."""
+
+
+class Associator(Protocol):
+    """`tracker.Tracker`, or anything with its `update`."""
+
+    def update(self, detections: Detections, frame: Frame | None = None, *, time_s: float | None = None) -> Tracks:
+        """One frame's detections in, a snapshot of the tracks out."""
+
+
+class Sink(Protocol):
+    """Where tracks go while they are made."""
+
+    def write(self, frame: Frame, tracks: Tracks) -> None:
+        """Take one frame and its tracks."""
+
+    def close(self) -> None:
+        """Finish the output; called once, also after an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Percentiles of one stage in milliseconds, over `count` frames."""
+
+    p50: float
+    p95: float
+    p99: float
+    max: float
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a run did.
+
+    Attributes:
+        frames: frames tracked.
+        tracks: ids that were confirmed at least once.
+        dropped: frames that a live source dropped to stay current.
+        wall_s: seconds from the first frame asked for to the last sink written.
+        fps: frames / wall_s, end to end.
+        stages: latency per stage, plus `end_to_end` (frame delivered to frame written).
+    """
+
+    frames: int
+    tracks: int
+    dropped: int
+    wall_s: float
+    fps: float
+    stages: dict[str, Latency]
+
+
+class Histogram:
+    """Durations in bins 2.2 % wide: percentiles of any number of frames in constant memory."""
+
+    _PER_OCTAVE = 32
+
+    def __init__(self) -> None:
+        self._bins: dict[int, int] = {}
+        self._count = 0
+        self._max_ns = 0
+
+    def add(self, duration_ns: int) -> None:
+        """Count one duration."""
+        place = int(math.log2(max(duration_ns, 1)) * self._PER_OCTAVE)
+        self._bins[place] = self._bins.get(place, 0) + 1
+        self._count += 1
+        self._max_ns = max(self._max_ns, duration_ns)
+
+    def percentile_ms(self, share: float) -> float:
+        """Duration that `share` (0..1) of all durations do not exceed, to 2.2 %; 0 when nothing was counted."""
+        left = share * self._count
+        for place in sorted(self._bins):
+            left -= self._bins[place]
+            if left <= 0:
+                return float(min(2 ** ((place + 0.5) / self._PER_OCTAVE), self._max_ns)) / 1e6
+        return 0.0
+
+    def latency(self) -> Latency:
+        """The usual percentiles."""
+        p50, p95, p99 = (self.percentile_ms(share) for share in (0.5, 0.95, 0.99))
+        return Latency(p50, p95, p99, self._max_ns / 1e6, self._count)
+
+
+class StageClock:
+    """Durations per stage. Each stage is timed by one thread only, so no lock is needed."""
+
+    def __init__(self) -> None:
+        self._stages = {name: Histogram() for name in (*STAGES, "end_to_end")}
+
+    @contextlib.contextmanager
+    def time(self, stage: str) -> Iterator[None]:
+        """Measure the body as one frame's share of `stage`."""
+        start = perf_counter_ns()
+        yield
+        self._stages[stage].add(perf_counter_ns() - start)
+
+    def add(self, stage: str, duration_ns: int) -> None:
+        """Count a duration measured elsewhere."""
+        self._stages[stage].add(duration_ns)
+
+    def latencies(self) -> dict[str, Latency]:
+        """Percentiles of every stage."""
+        return {name: histogram.latency() for name, histogram in self._stages.items()}
+
+
+class _Ahead(Generic[_T]):
+    """An iterator whose items are made ahead in a thread, in order, at most `_DEPTH` of them."""
+
+    def __init__(self, items: Generator[_T, None, None], name: str) -> None:
+        self._items = items
+        self._queue: queue.Queue[tuple[bool, Any]] = queue.Queue(_DEPTH)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread.start()
+
+    def _put(self, entry: tuple[bool, Any]) -> bool:
+        while not self._stop.is_set():
+            with contextlib.suppress(queue.Full):
+                self._queue.put(entry, timeout=0.1)
+                return True
+        return False
+
+    def _work(self) -> None:
+        try:
+            for item in self._items:
+                if not self._put((True, item)):
+                    return
+            self._put((False, None))
+        except BaseException as error:  # handed over: the reader raises it in its own thread
+            self._put((False, error))
+        finally:
+            self._items.close()
+
+    def __iter__(self) -> Generator[_T, None, None]:
+        try:
+            while True:
+                alive, item = self._queue.get()
+                if not alive:
+                    if item is not None:
+                        raise item
+                    return
+                yield item
+        finally:
+            self._stop.set()
+            self._thread.join()
+
+
+class _Writer:
+    """Writes to all sinks in a thread; an error surfaces at the next `write` or at `finish`."""
+
+    def __init__(self, write: Callable[[Frame, Tracks, int], None]) -> None:
+        self._write = write
+        self._queue: queue.Queue[tuple[Frame, Tracks, int] | None] = queue.Queue(_DEPTH)
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._work, name="sink", daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        while (entry := self._queue.get()) is not None:
+            if self._error is None:
+                try:
+                    self._write(*entry)
+                except BaseException as error:  # handed over, see class docstring
+                    self._error = error
+
+    def write(self, frame: Frame, tracks: Tracks, since_ns: int) -> None:
+        if self._error is not None:
+            raise self._error
+        self._queue.put((frame, tracks, since_ns))
+
+    def finish(self) -> None:
+        self._queue.put(None)
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+
+def _timed(frames: Iterable[Frame], clock: StageClock) -> Generator[tuple[Frame, int], None, None]:
+    """Frames with the moment at which each was delivered."""
+    start = perf_counter_ns()
+    for frame in frames:
+        now = perf_counter_ns()
+        clock.add("source", now - start)
+        yield frame, now
+        start = perf_counter_ns()
+
+
+def _detected(
+    frames: Iterable[Frame], model: Network, clock: StageClock, overlap: bool
+) -> Generator[tuple[Frame, int, Detections], None, None]:
+    """Frames with their detections, in order; with `overlap` each `edge` is where one thread hands over to the next."""
+
+    def edge(items: Generator[_T, None, None], name: str) -> Generator[_T, None, None]:
+        return iter(_Ahead(items, name)) if overlap else items
+
+    def prepared() -> Generator[tuple[Frame, int, Any, Any], None, None]:
+        for frame, since_ns in _timed(frames, clock):
+            with clock.time("preprocess"):
+                tensors, placement = model.preprocess(frame.image)
+            yield frame, since_ns, tensors, placement
+
+    def inferred() -> Generator[tuple[Frame, int, Any, Any], None, None]:
+        with contextlib.closing(edge(prepared(), "preprocess")) as items:
+            for frame, since_ns, tensors, placement in items:
+                with clock.time("session"):
+                    outputs = model.infer(tensors)
+                yield frame, since_ns, outputs, placement
+
+    with contextlib.closing(edge(inferred(), "session")) as items:
+        for frame, since_ns, outputs, placement in items:
+            with clock.time("decode"):
+                detections = model.decode(outputs, placement)
+            yield frame, since_ns, detections
+
+
+def run(
+    source: FrameSource,
+    model: Network,
+    tracker: Associator,
+    sinks: Sequence[Sink] = (),
+    *,
+    overlap: bool | None = None,
+    max_frames: int | None = None,
+    on_frame: Callable[[Frame, Tracks], None] | None = None,
+) -> Report:
+    """Track a source to its end (or `max_frames`), and close the sinks whatever happens.
+
+    On an error or Ctrl-C the frames tracked so far are written and the sinks closed before the exception goes on, so
+    files stay valid up to that frame. The source is left open; it belongs to the caller.
+
+    Args:
+        source: yields frames in order.
+        model: turns a frame into detections.
+        tracker: turns detections into tracks.
+        sinks: each gets every frame, in order.
+        overlap: run stages in threads; by default for files (all frames, as fast as possible) and not for live sources
+            (newest frame, as fresh as possible).
+        max_frames: stop after this many.
+        on_frame: called in the caller's thread after each frame's tracks are known, for progress.
+
+    Returns:
+        Counts and latencies; compile and warm up beforehand to keep these out of them.
+    """
+    overlap = not source.live if overlap is None else overlap
+    clock = StageClock()
+    frames = confirmed_ever = 0
+    counted: set[int] = set()
+
+    def write(frame: Frame, tracks: Tracks, since_ns: int) -> None:
+        with clock.time("sink"):
+            for sink in sinks:
+                sink.write(frame, tracks)
+        clock.add("end_to_end", perf_counter_ns() - since_ns)
+
+    start = perf_counter()
+    with contextlib.ExitStack() as stack:
+        for sink in sinks:
+            stack.callback(sink.close)
+        put = write
+        if overlap:
+            writer = _Writer(write)
+            stack.callback(writer.finish)
+            put = writer.write
+        detected = _detected(islice(source, max_frames), model, clock, overlap)
+        stack.callback(detected.close)
+        for frame, since_ns, detections in detected:
+            with clock.time("associate"):
+                tracks = tracker.update(detections, frame)
+            put(frame, tracks, since_ns)
+            confirmed = set(tracks.confirmed.ids.tolist())
+            confirmed_ever += len(confirmed - counted)
+            counted = (counted | confirmed) & set(tracks.ids.tolist())  # ids end, and are never used again
+            frames += 1
+            if on_frame is not None:
+                on_frame(frame, tracks)
+    wall_s = perf_counter() - start
+    return Report(frames, confirmed_ever, source.dropped, wall_s, frames / wall_s, clock.latencies())
