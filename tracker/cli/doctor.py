@@ -69,13 +69,12 @@ def _packages(problems: list[str]) -> dict[str, str | None]:
 def _devices(problems: list[str]) -> dict[str, str]:
     """What became of a real inference on each device."""
     from tracker.errors import ModelError
-    from tracker.models import find_model, open_model
+    from tracker.models import open_model
 
     found = {}
     for device in ("cpu", "cuda", "tensorrt"):
         try:
-            model = open_model(find_model("street"), device=device)
-            model.warmup()
+            open_model("street", device=device)
             found[device] = "runs"
         except ModelError as error:
             found[device] = f"no: {error}"

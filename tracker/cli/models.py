@@ -18,13 +18,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Open the model and print what it says about itself."""
-    from tracker.models import find_model, open_model
+    from tracker.models import open_model
 
-    model = open_model(find_model(arguments.model), arguments.family)
+    model = open_model(arguments.model, arguments.family)
     facts = dataclasses.asdict(model.card)
-    facts["inputs"] = {name: list(shape) for name, shape in model.session.inputs.items()}
-    facts["outputs"] = {name: list(shape) for name, shape in model.session.outputs.items()}
-    facts["provider"] = model.session.provider
+    facts["inputs"] = [str(spec) for spec in model.session.inputs.values()]
+    facts["outputs"] = [str(spec) for spec in model.session.outputs.values()]
+    facts["device"] = model.session.device
     if arguments.json:
         print(json.dumps(facts, indent=2, default=str))
     else:

@@ -22,6 +22,7 @@ from tracker.errors import ConfigError
 if TYPE_CHECKING:
     from tracker.pipeline import Report, Sink
     from tracker.sinks import RunInfo
+    from tracker.types import Frame, Tracks
 
 
 def _yes(text: str) -> bool:
@@ -43,8 +44,8 @@ class RunConfig:
     set: dict[str, Any] = option({}, "change a parameter of the system, e.g. max_coast_frames=60", metavar="NAME=VALUE")
     output: str = option("out", "folder for the results, or - for JSON lines on stdout", short="-o")
     save: tuple[str, ...] = option(
-        ("mot", "mots", "jsonl", "video"),
-        "what to write, comma-separated; name=path puts one elsewhere",
+        (),
+        "what to write: mot, mots, jsonl, video; name=path elsewhere (default: all the model allows)",
         metavar="LIST",
     )
     device: str = option("auto", "where the network runs", choices=("auto", "cpu", "cuda", "tensorrt"))
@@ -86,7 +87,7 @@ def track(config: RunConfig) -> int:
     """
     from tracker import pipeline
     from tracker.cli.progress import Progress
-    from tracker.models import find_model, open_model
+    from tracker.models import open_model
     from tracker.sinks import RunInfo
     from tracker.sources import open_source
     from tracker.systems import create
@@ -96,30 +97,36 @@ def track(config: RunConfig) -> int:
             "no model given: add --model FILE.onnx, or --model street for the built-in network, which knows the "
             "synthetic street only"
         )
-    parts = _parts(config)
+    _parts(config, has_masks=True)  # a misspelt output is found before the network is loaded
     with contextlib.ExitStack() as stack:
-        source = open_source(config.source)
-        stack.callback(source.close)
-        associator = create(config.tracker, **config.set)
-        warm = threading.Thread(target=associator.warmup, name="warmup")
-        warm.start()
-        stack.callback(warm.join)
+        source = stack.enter_context(open_source(config.source))
+        associator = create(config.tracker, frame_rate=source.fps or 30.0, **config.set)
+        compiling = threading.Thread(target=associator.warmup, name="compile")
+        compiling.start()
+        stack.callback(compiling.join)
         model = open_model(
-            find_model(config.model), config.family, device=config.device, allow_cpu=config.allow_cpu,
-            threads=config.threads, size=config.size, min_score=config.min_score, classes=config.classes or None,
+            config.model, config.family, config.device, allow_cpu=config.allow_cpu, threads=config.threads,
+            size=config.size, min_score=config.min_score, classes=config.classes or None,
         )  # fmt: skip
-        model.warmup()
-        warm.join()
+        compiling.join()
         info = RunInfo(
-            source=source.name, fps=source.fps, size=source.size, class_names=model.card.names,
+            source=source.name, fps=source.fps, size=source.size, class_names=model.card.class_names,
             model=Path(config.model).name, system=config.tracker,
         )  # fmt: skip
-        sinks = _open_sinks(parts, info, show=config.show)
+        window = _open_window(info, stack) if config.show else None
+        parts = _parts(config, has_masks=model.card.task != "detect")
+        sinks = _open_sinks(parts, info)
         progress = Progress(config.max_frames or source.length, quiet=config.quiet)
+
+        def on_frame(frame: Frame, tracks: Tracks) -> None:
+            progress(frame, tracks)
+            if window is not None:  # here and not among the sinks: windows want the main thread
+                window.write(frame, tracks)
+
         try:
             report = pipeline.run(
                 source, model, associator, sinks,
-                overlap=config.overlap, max_frames=config.max_frames, on_frame=progress,
+                overlap=config.overlap, max_frames=config.max_frames, on_frame=on_frame,
             )  # fmt: skip
         except KeyboardInterrupt:
             progress.close()
@@ -128,8 +135,7 @@ def track(config: RunConfig) -> int:
         finally:
             progress.close()
     if not config.quiet:
-        to_stdout = config.output == "-"
-        print(summary(report, source.name, parts), file=sys.stderr if to_stdout else sys.stdout)
+        print(summary(report, source.name, parts), file=sys.stderr if config.output == "-" else sys.stdout)
     return 0
 
 
@@ -147,34 +153,39 @@ def summary(report: Report, source: str, parts: Sequence[tuple[str, str]]) -> st
     return "\n".join(lines)
 
 
-def _parts(config: RunConfig) -> list[tuple[str, str]]:
-    """(sink name, path) of every output."""
+def _parts(config: RunConfig, *, has_masks: bool) -> list[tuple[str, str]]:
+    """(sink name, path) of every output; by default all sinks that the model can feed."""
     from tracker.sinks import SINKS
 
     if config.output == "-":
         return [("jsonl", "-")]
+    wanted = config.save or tuple(name for name, (sink, _) in SINKS.items() if has_masks or not sink.needs_masks)
     parts = []
-    for entry in config.save:
+    for entry in wanted:
         name, equals, path = entry.partition("=")
         if name not in SINKS:
             raise ConfigError(f"cannot save {name!r}; known outputs are {', '.join(SINKS)}")
-        parts.append((name, path if equals else str(Path(config.output) / SINKS[name].file_name)))
+        parts.append((name, path if equals else str(Path(config.output) / SINKS[name][1])))
     return parts
 
 
-def _open_sinks(parts: Sequence[tuple[str, str]], info: RunInfo, *, show: bool) -> list[Sink]:
+def _open_sinks(parts: Sequence[tuple[str, str]], info: RunInfo) -> list[Sink]:
     from tracker.sinks import SINKS
 
     sinks: list[Sink] = []
     try:
         for name, path in parts:
-            sinks.append(SINKS[name].open(path, info))
-        if show:
-            from tracker.sinks.window import WindowSink
-
-            sinks.append(WindowSink(info))
+            sinks.append(SINKS[name][0](path, info))
     except BaseException:
         for sink in sinks:
             sink.close()
         raise
     return sinks
+
+
+def _open_window(info: RunInfo, stack: contextlib.ExitStack) -> Sink:
+    from tracker.sinks.window import WindowSink
+
+    window = WindowSink(info.source, info)
+    stack.callback(window.close)
+    return window

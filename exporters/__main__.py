@@ -1,0 +1,40 @@
+"""`python -m exporters FAMILY ...`: one module per family, see `FAMILIES`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+
+FAMILIES = {"street": "exporters.street"}
+"""Family -> module with `add_arguments(parser)`, `execute(arguments, command)` and `typed(words)`."""
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run one exporter; returns the exit code: 0, or 2 with one line on stderr."""
+    words = sys.argv[1:] if words is None else words
+    parser = argparse.ArgumentParser(prog="python -m exporters", description="Train or export networks to ONNX.")
+    parser.add_argument("family", choices=sorted(FAMILIES))
+    if not words or words[0] not in FAMILIES:
+        parser.parse_args(words[:1])  # prints help or the error, and exits
+    try:
+        module = importlib.import_module(FAMILIES[words[0]])
+    except ModuleNotFoundError as reason:
+        if reason.name not in ("torch", "onnx"):
+            raise
+        print(f"error: exporters need {reason.name}: pip install 'trackstream[export]'", file=sys.stderr)
+        return 2
+    options = argparse.ArgumentParser(prog=f"python -m exporters {words[0]}", description=module.__doc__)
+    module.add_arguments(options)
+    from exporters.parity import ParityError
+    from tracker.errors import TrackerError
+
+    try:
+        return int(module.execute(options.parse_args(words[1:]), module.typed(words)))
+    except (ParityError, TrackerError, OSError) as reason:
+        print(f"error: {reason}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

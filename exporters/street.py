@@ -1,0 +1,195 @@
+"""`python -m exporters street`: train the embedded network on rendered streets, export it, prove it, describe it.
+
+The file knows the synthetic street and nothing else; its card says so. Training stops by the clock: 20 minutes of
+optimisation by default, plus the rendering of the frames, on two CPU cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import shlex
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from exporters.network import StreetNet
+from exporters.parity import check_parity
+from exporters.quality import measure
+from exporters.scenes import FRAMES_PER_SCENE, SIZE, VALIDATION_SEEDS, fill_pool
+from exporters.training import MEAN, STD, Recipe, train
+from tracker.errors import ConfigError
+from tracker.models.card import ImageInput, ModelCard, write_card
+from tracker.models.model import open_model
+from tracker.sources.street import STREET_CLASSES, Street
+
+OUTPUTS = ("semantic", "heat", "offset")
+OPSET = 17
+FUSION = {"threshold": 0.1, "window": 7, "centres": 200, "reach": 24.0, "min_area": 40, "homeless": "stuff"}
+SOURCE = (
+    "trained by `{command}` on rendered frames of tracker.sources.street only: "
+    "it knows that synthetic street and nothing of the real world"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of this family."""
+    recipe = Recipe()
+    parser.add_argument("--train", action="store_true", help="train from nothing; needs no checkpoint")
+    parser.add_argument("--checkpoint", type=Path, help="export this file of weights instead of training")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="ONNX file to write")
+    parser.add_argument("--minutes", type=float, default=recipe.minutes, help="time to optimise (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=recipe.seed, help="of weights, scenes, order (default %(default)s)")
+    parser.add_argument("--threads", type=int, default=recipe.threads, help="CPU threads (default %(default)s)")
+    parser.add_argument("--frames", type=int, default=2000, help="frames to render (default %(default)s)")
+    parser.add_argument("--cache", type=Path, help="folder that keeps the rendered frames (default: a temporary one)")
+    parser.add_argument("--save-checkpoint", type=Path, help="also keep the torch weights here")
+
+
+def execute(arguments: argparse.Namespace, command: str) -> int:
+    """Make the file; `command` is what the user typed, for the card."""
+    if arguments.train == (arguments.checkpoint is not None):
+        raise ConfigError("give either --train or --checkpoint FILE")
+    if arguments.minutes <= 0 or arguments.frames < 1 or arguments.threads < 1 or not 0 <= arguments.seed < 1000:
+        raise ConfigError("expected --minutes > 0, --frames >= 1, --threads >= 1 and --seed in 0..999")
+    recipe = Recipe(minutes=arguments.minutes, seed=arguments.seed, threads=arguments.threads)
+    if arguments.train:
+        with tempfile.TemporaryDirectory(prefix="street-") as folder:
+            network = train_on_streets(recipe, arguments.frames, arguments.cache or Path(folder))
+        source = SOURCE.format(command=command)
+    else:
+        network = StreetNet(len(STREET_CLASSES))
+        try:
+            network.load_state_dict(torch.load(arguments.checkpoint, weights_only=True))
+        except (OSError, RuntimeError, KeyError) as reason:
+            raise SystemExit(
+                f"error: {arguments.checkpoint} does not hold the weights of a StreetNet: {reason}"
+            ) from None
+        source = f"exported by `{command}`"
+    if arguments.save_checkpoint is not None:
+        torch.save(network.state_dict(), arguments.save_checkpoint)
+    figures = write_model(network, recipe, arguments.output, source)
+    say(f"{arguments.output}: {arguments.output.stat().st_size} bytes, on held-out streets {figures}")
+    return 0
+
+
+def train_on_streets(recipe: Recipe, frames: int, cache: Path) -> StreetNet:
+    """Render, then train; progress goes to stderr."""
+    began = time.monotonic()
+
+    def rendered(done: int) -> None:
+        if done % 200 < FRAMES_PER_SCENE or done == frames:
+            say(f"{done} of {frames} frames rendered, {time.monotonic() - began:.0f} s")
+
+    pool = fill_pool(cache, frames, recipe.seed, recipe.threads, rendered)
+    return train(pool, recipe, say)
+
+
+def write_model(network: StreetNet, recipe: Recipe, path: Path, source: str) -> dict[str, float]:
+    """Export, check against torch, measure on the validation streets, and write the card; all or nothing.
+
+    Args:
+        network: in any mode; it is left in evaluation mode.
+        recipe: says the input's size.
+        path: ONNX file, replaced only by a file that passed.
+        source: for the card.
+
+    Returns:
+        The figures in the card.
+
+    Raises:
+        ParityError: ONNX Runtime and torch disagree; nothing is written.
+    """
+    draft = path.with_name(f".{path.name}.part")
+    try:
+        export(network, recipe.size, draft)
+        card = describe(network, recipe, source)
+        write_card(draft, card)
+        scenes = list(validation_scenes())
+        model = open_model(draft, device="cpu")
+        tensors = [next(iter(model.preprocess(s.image).tensors.values())) for s in scenes[::15]]
+        noise = np.random.default_rng(0).uniform(-2, 2, (2, *tensors[0].shape)).astype(np.float32)
+        worst = check_parity(draft, lambda x: run(network, x), [*tensors, *noise])
+        say(f"largest difference between ONNX Runtime and torch: {worst:.1e} of an output's magnitude")
+        figures = measure(model, scenes).figures()
+        write_card(draft, replace(card, facts={**card.facts, "validation": figures}))
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+    return figures
+
+
+def validation_scenes() -> Iterator[Any]:
+    """Three frames of every validation street."""
+    for k, seed in enumerate(VALIDATION_SEEDS):
+        street = Street(seed=seed, objects=6 + k % 10, size=SIZE, frames=300)
+        for index in (20, 130, 260):
+            yield street.render(index)
+
+
+def describe(network: StreetNet, recipe: Recipe, source: str) -> ModelCard:
+    """The card of an exported network, still without its figures."""
+    digest = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        digest.update(name.encode() + tensor.detach().contiguous().numpy().tobytes())
+    image = ImageInput(name="image", size=recipe.size, mean=(MEAN / 255,) * 3, std=(STD / 255,) * 3, resize="stretch")
+    return ModelCard(
+        family="panoptic",
+        task="panoptic",
+        class_names=tuple(STREET_CLASSES),
+        thing_ids=tuple(STREET_CLASSES.index(name) for name in ("person", "car")),
+        image=image,
+        outputs={name: name for name in OUTPUTS},
+        stride=16,
+        licence="Apache-2.0",
+        source=source,
+        checkpoint_sha256=digest.hexdigest(),
+        facts=dict(FUSION),
+    )
+
+
+def export(network: StreetNet, size: tuple[int, int], path: Path) -> None:
+    """Write the bare graph: batch 1, fixed size, batch normalisation folded into the convolutions."""
+    network.eval()
+    image = torch.zeros(1, 3, size[1], size[0])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # the TorchScript exporter folds BatchNorm, the new one keeps it
+        torch.onnx.export(
+            network, (image,), str(path), opset_version=OPSET, dynamo=False,
+            input_names=["image"], output_names=list(OUTPUTS),
+        )  # fmt: skip
+
+
+@torch.no_grad()
+def run(network: StreetNet, tensor: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """The torch network on one input tensor, in evaluation mode."""
+    return [output.numpy() for output in network.eval()(torch.from_numpy(tensor))]
+
+
+def say(text: str) -> None:
+    """A line of progress on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def typed(arguments: list[str]) -> str:
+    """The command line as it belongs into the card: without the cache folder, which is nobody's business."""
+    kept, skip = [], False
+    for word in arguments:
+        if skip or word in ("--cache", "--save-checkpoint"):
+            skip = not skip
+        elif not word.startswith(("--cache=", "--save-checkpoint=")):
+            kept.append(word)
+    return "python -m exporters " + shlex.join(kept)

@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+
+from exporters import scenes
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory):
+    return scenes.fill_pool(tmp_path_factory.mktemp("pool"), 3, seed=999)
+
+
+def test_pool_is_kept(pool, tmp_path):
+    assert len(pool) == 3
+    again = scenes.fill_pool(tmp_path, 1, seed=999)
+    np.testing.assert_array_equal(again.images[0], pool.images[0])
+    again.images[0] = 0
+    kept = scenes.fill_pool(tmp_path, 1, seed=999, report=lambda n: pytest.fail("rendered again"))
+    assert kept.images[0].max() == 0
+
+
+def test_ids_and_classes_agree(pool):
+    assert pool.ids.max() > 2
+    np.testing.assert_array_equal(pool.ids > 0, pool.classes >= 5)
+
+
+def test_targets_by_hand():
+    ids = np.zeros((20, 30), np.uint8)
+    ids[4:9, 10:13] = 1  # centre at (6, 11)
+    ids[15, 2] = 2  # too small for a centre
+    heat, offset, weight = scenes.draw_targets(ids)
+    assert np.argwhere(heat == 1).tolist() == [[6, 11]]
+    np.testing.assert_allclose(offset[:, 4, 10], [2, 1], atol=1e-5)
+    np.testing.assert_allclose(offset[:, 8, 12], [-2, -1], atol=1e-5)
+    assert weight[6, 11] > 0
+    assert weight[0, 0] == 0
+    assert (offset[:, ids == 0] == 0).all()
+
+
+def test_votes_of_every_pixel_meet():
+    rng = np.random.default_rng(0)
+    ids = (rng.integers(0, 5, (12, 16)).repeat(3, 0).repeat(3, 1)).astype(np.uint8)
+    _, offset, _ = scenes.draw_targets(ids)
+    yy, xx = np.indices(ids.shape)
+    for k in range(1, 5):
+        for grid, shift in ((yy, offset[0]), (xx, offset[1])):
+            votes = (grid + shift)[ids == k]
+            np.testing.assert_allclose(votes, grid[ids == k].mean(), atol=1e-3)
+
+
+def test_no_objects():
+    heat, offset, weight = scenes.draw_targets(np.zeros((8, 8), np.uint8))
+    assert heat.max() == 0
+    assert not offset.any()
+    assert not weight.any()
+
+
+def test_samples_fit_the_network(pool):
+    rng = np.random.default_rng(1)
+    for row in range(len(pool)):
+        sample = scenes.cut_sample(pool, row, (256, 144), 2, rng)
+        assert sample.image.shape == (3, 144, 256)
+        assert sample.image.dtype == np.uint8
+        assert sample.classes.shape == sample.heat.shape == sample.weight.shape == (72, 128)
+        assert sample.offset.shape == (2, 72, 128)
+        np.testing.assert_array_equal(sample.weight > 0, sample.classes >= 5)
+        assert 0 <= sample.heat.min() <= sample.heat.max() <= 1
+
+
+def test_labels_are_read_at_cell_centres():
+    labels = np.arange(8, dtype=np.uint8)[None].repeat(8, 0)
+    np.testing.assert_array_equal(scenes.sample_centres(labels, (4, 4))[0], [1, 3, 5, 7])
+    np.testing.assert_array_equal(scenes.sample_centres(labels, (8, 8)), labels)

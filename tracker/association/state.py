@@ -1,0 +1,128 @@
+"""State of all tracks as a struct of arrays: a few (rows, capacity) blocks, one column per track.
+
+A row is one property of every track. Columns [0, count) are alive and stand in order of birth, so ids ascend; the
+rest is room. Nothing is allocated per frame: the blocks double, from Python and before the step, when the tracks and
+detections of a frame would not fit.
+
+Row strides are never a multiple of 4096 bytes: with 4096 columns instead of 4120 the whole update took 1.7 times as
+long (cache lines of all rows fall into one set; `spec/performance-facts.md`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracker._jit import kernel
+
+# reals: float64 rows. The first REALS live as long as their track, the others mean nothing between two frames.
+X, V, P00, P01, P11 = 0, 4, 8, 12, 16  # four rows each, one per coordinate: estimate, its velocity per frame, and
+#                                        the covariance block [[P00, P01], [P01, P11]] of both
+BOX = 20  # xyxy: predicted, or corrected after a detection
+LAST_BOX = 24  # xyxy of the last detection taken
+SCORE = 28  # score of the last detection taken
+REALS = 29
+DETECTION_BOX, SQUARE, MEASURED = 29, 33, 37  # four rows each
+GATHERED = 41  # six rows: boxes, areas and factors of one side, in the order of the grid's cells
+STEP, SEEN, DETECTION_SCORE, FACTOR, DUAL, DISTANCE, ALL_REALS = range(47, 54)
+
+# ints: int64 rows, likewise
+(
+    ID,
+    PHASE,  # TrackState after the last frame, or DEAD inside a step
+    SOURCE,  # row of the detection taken in this frame, or -1
+    HITS,  # detections taken since birth
+    STREAK,  # detections taken in a row, the first one of the track not counted
+    MISSES,  # frames since the last detection
+    BORN,  # frame number of birth
+    LABEL,  # class of the last detection taken
+    SETTLED,  # 1 once the track was confirmed
+    EXPIRED,  # 1 once it coasted too long (late expiry)
+    INTS,
+) = range(11)
+USABLE, TAKEN = 10, 11  # one per detection
+ROWS, COLUMNS, STARTS = 12, 13, 14  # tracks and detections of a stage, and where the pairs of each row start
+MATE_OF_ROW, MATE_OF_COLUMN, PARENT, TOUCHED, ORDER = 15, 16, 17, 18, 19
+CELLS, ALL_INTS = 20, 25  # five rows, used as one: first entry of each grid cell
+
+COUNT, LAST_ID, FRAME, RESUME, COUNTERS = range(5)
+"""counters: live tracks, last id given, frames since reset, where the step goes on (see `step.step`)."""
+
+TENTATIVE, CONFIRMED, COASTING, DEAD = 0, 1, 2, 3
+"""Phases; the first three are `TrackState`'s numbers, plain ints so that kernels see constants."""
+
+_FIRST_CAPACITY = 128
+_PADDING = 24
+_EDGES_PER_COLUMN = 8
+
+
+class State:
+    """Arrays of one tracker. `step` gets them all in the order of `arrays`.
+
+    Attributes:
+        counters: (COUNTERS,) int64.
+        reals, ints: (ALL_REALS, capacity) float64 and (ALL_INTS, capacity) int64.
+        edge_weights, edge_columns: scratch for candidate pairs, float64 and int64.
+    """
+
+    __slots__ = ("arrays", "capacity", "counters", "edge_columns", "edge_weights", "ints", "reals")
+
+    def __init__(self) -> None:
+        self.counters: NDArray[np.int64] = np.zeros(COUNTERS, np.int64)
+        self.reals: NDArray[np.float64] = np.zeros((ALL_REALS, 0))
+        self.ints: NDArray[np.int64] = np.zeros((ALL_INTS, 0), np.int64)
+        self.edge_weights: NDArray[np.float64] = np.zeros(0)
+        self.edge_columns: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._widen(0)
+
+    def reserve(self, columns: int) -> None:
+        """Make room for `columns` tracks and detections together; the capacity at least doubles when it grows."""
+        if columns + 1 > self.capacity:  # one more: `STARTS` holds an end as well
+            self._widen(columns + 1)
+
+    def reserve_edges(self, edges: int) -> None:
+        """Make room for `edges` candidate pairs; the buffers at least double."""
+        size = max(edges, 2 * len(self.edge_weights))
+        self.edge_weights, self.edge_columns = np.empty(size), np.empty(size, np.int64)
+        self._bind()
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of all arrays."""
+        return sum(array.nbytes for array in self.arrays)
+
+    def _widen(self, columns: int) -> None:
+        room = _FIRST_CAPACITY
+        while room + _PADDING < columns:
+            room *= 2
+        self.capacity = room + _PADDING
+        alive = int(self.counters[COUNT])
+        reals, ints = np.zeros((ALL_REALS, self.capacity)), np.zeros((ALL_INTS, self.capacity), np.int64)
+        reals[:, :alive], ints[:, :alive] = self.reals[:, :alive], self.ints[:, :alive]
+        self.reals, self.ints = reals, ints
+        if len(self.edge_weights) < _EDGES_PER_COLUMN * self.capacity:
+            self.reserve_edges(_EDGES_PER_COLUMN * self.capacity)
+        self._bind()
+
+    def _bind(self) -> None:
+        self.arrays = self.counters, self.reals, self.ints, self.edge_weights, self.edge_columns
+
+
+@kernel
+def drop_dead(reals, ints, n):  # type: ignore[no-untyped-def]
+    """Close the gaps that dead tracks leave, keeping the order; returns how many live."""
+    first = 0
+    while first < n and ints[PHASE, first] != DEAD:
+        first += 1
+    alive = first
+    for i in range(first, n):
+        if ints[PHASE, i] != DEAD:
+            ints[ORDER, alive] = i
+            alive += 1
+    for r in range(REALS):
+        for k in range(first, alive):
+            reals[r, k] = reals[r, ints[ORDER, k]]
+    for r in range(INTS):
+        for k in range(first, alive):
+            ints[r, k] = ints[r, ints[ORDER, k]]
+    return alive

@@ -1,0 +1,32 @@
+"""Lines of a dataset's text file, and errors that name the line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+from tracker.errors import FormatError
+
+
+def lines_of(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
+    """Numbered lines (from 1) of a text file without their ends; empty lines are skipped.
+
+    Raises:
+        FormatError: it cannot be read, or is not text.
+    """
+    try:
+        with Path(path).open(encoding="ascii", newline=None) as file:
+            for number, line in enumerate(file, 1):
+                if text := line.strip():
+                    yield number, text
+    except OSError as error:
+        raise FormatError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from None
+    except UnicodeDecodeError:
+        raise FormatError(f"cannot read {path}: not a text file of plain ASCII") from None
+
+
+def fail(path: str | os.PathLike[str], line: int, reason: str) -> NoReturn:
+    """Raise a `FormatError` that names file, line and reason."""
+    raise FormatError(f"{path}, line {line}: {reason}")

@@ -1,0 +1,313 @@
+"""Model: the fixed steps of every family, and `open_model`, the one way in.
+
+preprocess: frame -> input tensors + where the frame lies in them; infer: tensors -> raw outputs; decode: raw outputs ->
+`Detections` in source pixels. A family is one file and one row of `FAMILIES`; it fills in `decode`, and `preprocess`
+where its input is more than one image. Steps hold no state between frames, so they may run in different threads.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracker.errors import ConfigError, ModelError, ModelNotFoundError
+from tracker.models.card import ModelCard, Size, read_card
+from tracker.models.coco import COCO_CLASSES
+from tracker.models.geometry import Placement, place, to_tensor
+from tracker.models.session import Session, SessionConfig, TensorSpec
+from tracker.types import Detections, Frame
+
+FAMILIES: dict[str, str] = {
+    "yolo": "tracker.models.yolo:Yolo",
+    "yolox": "tracker.models.yolox:Yolox",
+    "panoptic": "tracker.models.panoptic:PanopticNet",
+}
+"""Family -> the class that knows it, imported when a model of the family is opened."""
+
+
+_ASSETS = Path(__file__).resolve().parent.parent / "assets"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """What a user may set about any model.
+
+    Attributes:
+        min_score: a score must be above it. Low, because trackers such as ByteTrack use low scores too.
+        nms_iou: a box that overlaps a better one of its class by more than this is dropped (families with NMS).
+        max_detections: best ones kept per frame.
+        classes: names or indices of the classes to keep; None keeps all.
+        size: (width, height) of the input, or one number for both, for graphs with a free input size.
+        names: class names for files that carry none; "coco" for COCO's 80.
+        multi_label: every class of a place that reaches `min_score` is a detection of its own, as in COCO's
+            evaluation; off, a place has its best class only, which is what a tracker wants.
+    """
+
+    min_score: float = 0.1
+    nms_iou: float = 0.65
+    max_detections: int = 100
+    classes: Sequence[str | int] | None = None
+    size: Size | int | None = None
+    names: Sequence[str] | str | None = None
+    multi_label: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("min_score", "nms_iou"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"expected {name} in 0..1, got {getattr(self, name)}")
+        if self.max_detections < 1:
+            raise ConfigError(f"expected max_detections of at least 1, got {self.max_detections}")
+        if isinstance(self.names, str) and self.names != "coco":
+            raise ConfigError(f"expected a list of class names or 'coco', got {self.names!r}")
+
+
+class Prepared(NamedTuple):
+    """A frame ready for the network: its input tensors, and where the frame lies in them."""
+
+    tensors: dict[str, NDArray[Any]]
+    placement: Placement
+
+
+class Model(ABC):
+    """One opened network. Build it with `open_model`.
+
+    Attributes:
+        session: the graph on its device.
+        card: the file's facts, with `sha256` and class names filled in.
+        config: the user's settings.
+        image_spec: the image input of the graph.
+        size: (width, height) of the input in network pixels.
+        classes: indices of the classes to keep, None for all.
+        warmup_s: seconds of the last warm-up, None before it.
+
+    Raises:
+        ModelError: a card, an input or outputs that do not fit the family.
+        ConfigError: a setting that does not fit this model.
+    """
+
+    family: ClassVar[str]
+    tasks: ClassVar[tuple[str, ...]]
+    assumed: ClassVar[ModelCard | None] = None
+    """Card of a file that says nothing about itself; None where the family needs a card."""
+
+    def __init__(self, session: Session, card: ModelCard, config: ModelConfig) -> None:
+        self.session = session
+        self.card = replace(card, sha256=session.sha256, class_names=_class_names(card, config))
+        self.config = config
+        if card.task and card.task not in self.tasks:
+            raise self.misfit(f"the task {' or '.join(self.tasks)}", f"{card.task!r}")
+        self.image_spec = self._image_spec()
+        self.size = self._network_size()
+        self.classes = _class_indices(config.classes, self.card.class_names)
+        self.warmup_s: float | None = None
+
+    # ------------------------------------------------------------------ the steps
+    def preprocess(self, image: NDArray[np.uint8]) -> Prepared:
+        """Frame image (H, W, 3) uint8 BGR to input tensors.
+
+        Raises:
+            FrameError: not such an image.
+        """
+        placement = place((image.shape[1], image.shape[0]), self.size, self.card.image.resize)
+        tensor = to_tensor(image, placement, self.card.image)
+        return Prepared({self.image_spec.name: tensor.astype(self.image_spec.dtype, copy=False)}, placement)
+
+    def infer(self, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Input tensors to raw outputs by name; the arrays are the caller's (see `Session.run`)."""
+        return self.session.run(tensors)
+
+    @abstractmethod
+    def decode(self, outputs: Mapping[str, NDArray[Any]], placement: Placement) -> Detections:
+        """Raw outputs to detections in source pixels, best score first."""
+
+    def __call__(self, frame: Frame | NDArray[np.uint8]) -> Detections:
+        """All three steps on one frame, or on a bare image (H, W, 3) uint8 BGR."""
+        image = frame.image if isinstance(frame, Frame) else Frame(0, 0.0, frame).image
+        tensors, placement = self.preprocess(image)
+        return self.decode(self.infer(tensors), placement)
+
+    def warmup(self) -> float:
+        """Run once on a grey frame: kernels compile, ONNX Runtime allocates. Returns seconds, kept in `warmup_s`."""
+        start = perf_counter()
+        self(np.full((self.size[1] + 2, self.size[0] + 6, 3), 114, np.uint8))
+        self.warmup_s = perf_counter() - start
+        return self.warmup_s
+
+    # ------------------------------------------------------------------ for families
+    def misfit(self, wanted: str, got: str) -> ModelError:
+        """The error for a file that is not what its family needs."""
+        return ModelError(f"{self.session.path}: a {self.family} model needs {wanted}, got {got}")
+
+    def output(self, meaning: str, rank: int) -> TensorSpec:
+        """The output of a meaning: the card's if it names one, else the only output of this rank."""
+        name = self.card.outputs.get(meaning)
+        found = [s for s in self.session.outputs.values() if (s.name == name if name else len(s.shape) == rank)]
+        if len(found) != 1 or len(found[0].shape) != rank:
+            wanted = f"an output {name!r}" if name else "one output"
+            listed = ", ".join(str(s) for s in self.session.outputs.values())
+            raise self.misfit(f"{wanted} of {rank} dimensions ({meaning})", listed)
+        return found[0]
+
+    def class_filter(self, count: int) -> NDArray[np.bool_]:
+        """(count,) bool: the classes that the user wants, of the `count` that the network has."""
+        if self.classes is None:
+            return np.ones(count, np.bool_)
+        if self.classes and self.classes[-1] >= count:
+            raise ConfigError(f"expected classes below {count}, got {self.classes[-1]}")
+        return np.isin(np.arange(count), self.classes)
+
+    def _image_spec(self) -> TensorSpec:
+        inputs = self.session.inputs
+        name = self.card.image.name or next(iter(inputs), "")
+        listed = ", ".join(str(s) for s in inputs.values()) or "no input"
+        if name not in inputs:
+            raise self.misfit(f"an input {name!r}", listed)
+        spec = inputs[name]
+        channel = 1 if self.card.image.layout == "nchw" else 3
+        if len(spec.shape) != 4 or spec.shape[0] not in (1, None) or spec.shape[channel] not in (3, None):
+            wanted = "[1, 3, height, width]" if channel == 1 else "[1, height, width, 3]"
+            raise self.misfit(f"an image input {wanted}", listed)
+        return spec
+
+    def _network_size(self) -> Size:
+        """Fixed sides of the graph; free ones from the user or from the card."""
+        asked, stride = self.config.size, self.card.stride
+        wanted = (asked, asked) if isinstance(asked, int) else asked and (int(asked[0]), int(asked[1]))
+        shape = self.image_spec.shape
+        height, width = shape[2:] if self.card.image.layout == "nchw" else shape[1:3]
+        given = wanted or self.card.image.size
+        if given is None:
+            if width is None or height is None:
+                raise ConfigError(f"{self.session.path} takes any input size; name one (size=), a multiple of {stride}")
+            return width, height
+        if (width or given[0], height or given[1]) != tuple(given):
+            raise self.misfit(f"its fixed input size {width}x{height}", f"{given[0]}x{given[1]}")
+        if (width is None or height is None) and (given[0] % stride or given[1] % stride):
+            raise ConfigError(f"expected an input size of multiples of {stride}, got {given[0]}x{given[1]}")
+        return int(given[0]), int(given[1])
+
+
+def open_model(
+    path: str | os.PathLike[str],
+    family: str | None = None,
+    device: str = "auto",
+    *,
+    min_score: float | None = None,
+    nms_iou: float | None = None,
+    max_detections: int | None = None,
+    classes: Sequence[str | int] | None = None,
+    size: Size | int | None = None,
+    names: Sequence[str] | str | None = None,
+    multi_label: bool | None = None,
+    allow_cpu: bool = False,
+    threads: int | None = None,
+    spin: bool = False,
+    warmup: bool = True,
+) -> Model:
+    """Open an ONNX file as a model of its family, warmed up.
+
+    Args:
+        path: the file, or the bare name of a model that the wheel carries, such as "street".
+        family: row of `FAMILIES`; needed only where the file does not say what it is.
+        device: "auto", "cpu", "cuda" or "tensorrt".
+        min_score: see `ModelConfig`, as for the following ones; None takes the default written there.
+        nms_iou: likewise.
+        max_detections: likewise.
+        classes: likewise.
+        size: likewise.
+        names: likewise.
+        multi_label: likewise.
+        allow_cpu: run on the CPU where the asked device does not work.
+        threads: CPU threads of ONNX Runtime; None for one per core.
+        spin: let idle threads spin, see `SessionConfig`.
+        warmup: run one dummy frame now, so that the first real one is not slow.
+
+    Raises:
+        ModelNotFoundError: no such file.
+        ModelError: not an ONNX model; family unknown, not named, or not the file's; inputs or outputs that do not fit.
+        ProviderError: the device does not run here.
+        ConfigError: a setting out of range, or one that does not fit the file.
+    """
+    settings: dict[str, Any] = {
+        "min_score": min_score, "nms_iou": nms_iou, "max_detections": max_detections,
+        "classes": classes, "size": size, "names": names, "multi_label": multi_label,
+    }  # fmt: skip
+    config = ModelConfig(**{name: value for name, value in settings.items() if value is not None})
+    if family is not None and family not in FAMILIES:
+        raise ModelError(f"expected a model family of {', '.join(FAMILIES)}, got {family!r}")
+    session = Session(_located(path), SessionConfig(device, allow_cpu=allow_cpu, threads=threads or 0, spin=spin))
+    model = _build(session, family, config)
+    if warmup:
+        model.warmup()
+    return model
+
+
+def family_class(name: str) -> type[Model]:
+    """The class of a row of `FAMILIES`."""
+    module, _, attribute = FAMILIES[name].partition(":")
+    found: type[Model] = getattr(importlib.import_module(module), attribute)
+    return found
+
+
+def _located(path: str | os.PathLike[str]) -> Path:
+    """The file of a built-in model's bare name; any other path as it is."""
+    built_in = {file.stem: file for file in _ASSETS.glob("*.onnx")}
+    file = Path(path)
+    if str(path) in built_in:
+        return built_in[str(path)]
+    if not file.exists():
+        raise ModelNotFoundError(f"no model file {file}; built-in models: {', '.join(sorted(built_in)) or 'none'}")
+    return file
+
+
+def _build(session: Session, family: str | None, config: ModelConfig) -> Model:
+    try:
+        card = read_card(session.metadata)
+    except ModelError as reason:
+        raise ModelError(f"{session.path}: {reason}") from None
+    if card is None:
+        if family is None:
+            raise ModelError(f"{session.path} does not say what it is; name its family: {', '.join(FAMILIES)}")
+        card = family_class(family).assumed
+        if card is None:
+            raise ModelError(f"{session.path} has no model card, and a {family} model needs one; export it again")
+    elif card.family not in FAMILIES:
+        raise ModelError(f"{session.path} says it is of the family {card.family!r}; known: {', '.join(FAMILIES)}")
+    elif family not in (None, card.family):
+        raise ModelError(f"{session.path} says it is of the family {card.family!r}, not {family!r}; leave family out")
+    return family_class(card.family)(session, card, config)
+
+
+def _class_names(card: ModelCard, config: ModelConfig) -> tuple[str, ...]:
+    if config.names is None:
+        return card.class_names
+    names = COCO_CLASSES if isinstance(config.names, str) else tuple(config.names)
+    if card.class_names and card.class_names != names:
+        raise ConfigError(f"the model names its {len(card.class_names)} classes itself; leave names out")
+    return names
+
+
+def _class_indices(wanted: Sequence[str | int] | None, names: tuple[str, ...]) -> tuple[int, ...] | None:
+    if wanted is None:
+        return None
+    out = []
+    for item in wanted:
+        text = str(item)
+        if text in names:
+            out.append(names.index(text))
+        elif text.isdecimal() and (not names or int(text) < len(names)):
+            out.append(int(text))
+        else:
+            listed = ", ".join(names[:8]) + (" ..." if len(names) > 8 else "")
+            known = f"of {listed}" if names else "by index, as this model does not name its classes (names=)"
+            raise ConfigError(f"expected a class {known}, got {text!r}")
+    return tuple(sorted(set(out)))

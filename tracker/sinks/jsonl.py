@@ -1,0 +1,96 @@
+"""`tracks.jsonl`: one JSON object per line, a header and then every frame; also for pipes."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import numpy as np
+
+from tracker.masks import Rle
+from tracker.sinks.run_info import RunInfo
+from tracker.sinks.sink import Sink
+from tracker.sinks.textfile import TextFile
+from tracker.types import Frame, Tracks, TrackState
+
+SCHEMA = "trackstream.tracks/1"
+"""Name and version of the layout; the number rises when a reader would have to change."""
+
+_STATES = {int(state): state.name.lower() for state in TrackState}
+
+
+class JsonlSink(Sink):
+    """The whole snapshot of every frame, tentative and coasting tracks included.
+
+    The first line is the header: `schema`, `source`, `fps`, `size` [width, height], `model`, `system`, `class_names`.
+    Each further line is a frame: `frame` (index from 0), `time_s`, `tracks`; each track has `id`, `state`
+    (confirmed, tentative, coasting), `box` (x0 y0 x1 y1, source pixels from 0, two decimals), `score`, `class`,
+    `class_name`, `misses` (frames since it was seen), `detection` (row of the detection it took, null for none) and,
+    if the model gives masks, `mask` (COCO run lengths, null where it took no detection).
+    """
+
+    def __init__(self, path: str | os.PathLike[str], info: RunInfo, *, masks: bool = True) -> None:
+        """Create the file and write the header; `-` is standard output.
+
+        Args:
+            path: of the file.
+            info: goes into the header.
+            masks: write masks, if there are any.
+
+        Raises:
+            SinkError: it cannot be created or written.
+        """
+        self._info = info
+        self._masks = masks
+        self._file = TextFile(path)
+        header = {
+            "schema": SCHEMA,
+            "source": info.source,
+            "fps": info.fps,
+            "size": info.size,
+            "model": info.model,
+            "system": info.system,
+            "class_names": info.class_names,
+        }
+        self._file.write(_line(header))
+
+    def write(self, frame: Frame, tracks: Tracks) -> None:
+        """Append the frame's line.
+
+        Raises:
+            SinkError: the disk is full, the pipe is closed, or another failure to write.
+        """
+        masks = tracks.masks if self._masks else None
+        rles: list[Rle] | None = None if masks is None else masks.to_rle()
+        boxes = np.round(tracks.boxes.astype(np.float64), 2).tolist()
+        scores = np.round(tracks.scores.astype(np.float64), 4).tolist()
+        columns = zip(
+            tracks.ids.tolist(), tracks.states.tolist(), boxes, scores, tracks.labels.tolist(), tracks.misses.tolist(),
+            tracks.source.tolist(), strict=True,
+        )  # fmt: skip
+        rows: list[dict[str, Any]] = []
+        for row, (track_id, state, box, score, label, misses, source) in enumerate(columns):
+            taken = source >= 0
+            entry: dict[str, Any] = {
+                "id": track_id,
+                "state": _STATES[state],
+                "box": box,
+                "score": score,
+                "class": label,
+                "class_name": self._info.class_name(label),
+                "misses": misses,
+                "detection": source if taken else None,
+            }
+            if rles is not None:
+                entry["mask"] = rles[row] if taken else None
+            rows.append(entry)
+        self._file.write(_line({"frame": frame.index, "time_s": round(frame.time_s, 6), "tracks": rows}))
+
+    def close(self) -> None:
+        """Close the file; standard output stays open."""
+        self._file.close()
+
+
+def _line(value: dict[str, Any]) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False) + "\n"

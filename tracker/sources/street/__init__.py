@@ -1,0 +1,14 @@
+"""The synthetic street: a seeded renderer of people and cars with exact masks, ids and classes.
+
+    street = Street(seed=7, objects=12, size=(960, 540), frames=300)
+    scene = street.render(0)        # image, ids, classes, object_ids, labels, boxes, visibility
+    for frame in street: ...        # a Source like any other
+
+`config` says what can be asked, `layout` builds the street, `world` moves people and cars, `looks` dresses them,
+`walker` and `car` pose them before the camera (`rig`), `backdrop` paints the empty street, `paint` is the brush, `scene` puts a frame together.
+"""
+
+from tracker.sources.street.config import StreetConfig
+from tracker.sources.street.scene import STREET_CLASSES, Scene, Street
+
+__all__ = ["STREET_CLASSES", "Scene", "Street", "StreetConfig"]
