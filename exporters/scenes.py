@@ -22,7 +22,11 @@ VALIDATION_SEEDS = range(500, 520)
 FRAMES_PER_SCENE = 4  # frames taken from one street, far apart
 LENGTH = 300  # frames of a street
 MAX_OBJECTS = 24
+ZOOM = (0.75, 1.25)  # of a training window, see `cut_sample`
 MIN_CENTRE_PIXELS = 3  # head pixels below which an object gets no centre to learn
+
+
+Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -142,15 +146,29 @@ class Sample:
     weight: NDArray[np.float32]
 
 
-def cut_sample(pool: Pool, row: int, size: tuple[int, int], stride: int, rng: np.random.Generator) -> Sample:
-    """A random window of a frame, mirrored or not, with changed colours, at network resolution (width, height)."""
-    full_width, full_height = SIZE
-    zoom = 1.0 if rng.random() < 0.3 else rng.uniform(0.7, 1.0)
-    width, height = round(zoom * full_width), round(zoom * full_height)
-    x, y = int(rng.integers(full_width - width + 1)), int(rng.integers(full_height - height + 1))
+def cut_sample(
+    pool: Pool, row: int, size: Size, crop: Size, stride: int, rng: np.random.Generator, zoom: float | None = None
+) -> Sample:
+    """A random window of a frame, mirrored or not, with changed colours.
+
+    Args:
+        pool: where the frame is.
+        row: which one.
+        size: (width, height) at which the network sees a whole frame.
+        crop: (width, height) of the sample, network pixels; at most `size`.
+        stride: network pixels per head pixel.
+        rng: decides everything else.
+        zoom: how many pixels of the frame fall on one of the network's, relative to the scale of `size`; random by
+            default.
+    """
+    full = np.array(SIZE)
+    share = np.array(crop) / np.array(size)
+    zoom = float(rng.uniform(*ZOOM)) if zoom is None else zoom
+    width, height = np.minimum(np.rint(full * share * zoom).astype(int), full)
+    x, y = rng.integers(full[0] - width + 1), rng.integers(full[1] - height + 1)
     window = (row, slice(y, y + height), slice(x, x + width))
-    image = cv2.resize(pool.images[window], size, interpolation=cv2.INTER_LINEAR)
-    head = (size[0] // stride, size[1] // stride)
+    image = cv2.resize(pool.images[window], crop, interpolation=cv2.INTER_LINEAR)
+    head = (crop[0] // stride, crop[1] // stride)
     classes = sample_centres(pool.classes[window], head)
     ids = sample_centres(pool.ids[window], head)
     if rng.random() < 0.5:
@@ -197,7 +215,7 @@ def draw_targets(ids: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[n
     weight = np.where(thing, np.clip(12 / np.sqrt(np.maximum(area, 1)), 0.5, 3)[ids], 0).astype(np.float32)
     heat = np.zeros(ids.shape, np.float32)
     for k in np.flatnonzero(area[1:] >= MIN_CENTRE_PIXELS) + 1:
-        sigma = float(np.clip(0.13 * np.sqrt(area[k]), 0.8, 4.0))
+        sigma = float(np.clip(0.17 * np.sqrt(area[k]), 1.2, 5.0))
         y, x, reach = round(float(cy[k])), round(float(cx[k])), int(3 * sigma + 1)
         part = np.s_[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1]
         bump = np.exp(-((yy[part] - y) ** 2 + (xx[part] - x) ** 2) / np.float32(2 * sigma * sigma))

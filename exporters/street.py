@@ -1,6 +1,6 @@
 """`python -m exporters street`: train the embedded network on rendered streets, export it, prove it, describe it.
 
-The file knows the synthetic street and nothing else; its card says so. Training stops by the clock: 20 minutes of
+The file knows the synthetic street and nothing else; its card says so. Training stops by the clock: 24 minutes of
 optimisation by default, plus the rendering of the frames, on two CPU cores.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import pickle
 import shlex
 import sys
 import tempfile
@@ -35,7 +36,7 @@ from tracker.sources.street import STREET_CLASSES, Street
 
 OUTPUTS = ("semantic", "heat", "offset")
 OPSET = 17
-FUSION = {"threshold": 0.1, "window": 7, "centres": 200, "reach": 24.0, "min_area": 40, "homeless": "stuff"}
+FUSION = {"threshold": 0.1, "window": 7, "centres": 200, "reach": 20.0, "min_area": 40, "homeless": "stuff"}
 SOURCE = (
     "trained by `{command}` on rendered frames of tracker.sources.street only: "
     "it knows that synthetic street and nothing of the real world"
@@ -49,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", type=Path, help="export this file of weights instead of training")
     parser.add_argument("-o", "--output", type=Path, required=True, help="ONNX file to write")
     parser.add_argument("--minutes", type=float, default=recipe.minutes, help="time to optimise (default %(default)s)")
+    parser.add_argument("--steps", type=int, help="optimise for this many steps, whatever time that takes")
     parser.add_argument("--seed", type=int, default=recipe.seed, help="of weights, scenes, order (default %(default)s)")
     parser.add_argument("--threads", type=int, default=recipe.threads, help="CPU threads (default %(default)s)")
     parser.add_argument("--frames", type=int, default=2000, help="frames to render (default %(default)s)")
@@ -60,9 +62,10 @@ def execute(arguments: argparse.Namespace, command: str) -> int:
     """Make the file; `command` is what the user typed, for the card."""
     if arguments.train == (arguments.checkpoint is not None):
         raise ConfigError("give either --train or --checkpoint FILE")
-    if arguments.minutes <= 0 or arguments.frames < 1 or arguments.threads < 1 or not 0 <= arguments.seed < 1000:
-        raise ConfigError("expected --minutes > 0, --frames >= 1, --threads >= 1 and --seed in 0..999")
-    recipe = Recipe(minutes=arguments.minutes, seed=arguments.seed, threads=arguments.threads)
+    counts = (arguments.frames, arguments.threads, 1 if arguments.steps is None else arguments.steps)
+    if arguments.minutes <= 0 or min(counts) < 1 or not 0 <= arguments.seed < 1000:
+        raise ConfigError("expected --minutes > 0, --steps, --frames and --threads >= 1, and --seed in 0..999")
+    recipe = Recipe(minutes=arguments.minutes, steps=arguments.steps, seed=arguments.seed, threads=arguments.threads)
     if arguments.train:
         with tempfile.TemporaryDirectory(prefix="street-") as folder:
             network = train_on_streets(recipe, arguments.frames, arguments.cache or Path(folder))
@@ -71,10 +74,9 @@ def execute(arguments: argparse.Namespace, command: str) -> int:
         network = StreetNet(len(STREET_CLASSES))
         try:
             network.load_state_dict(torch.load(arguments.checkpoint, weights_only=True))
-        except (OSError, RuntimeError, KeyError) as reason:
-            raise SystemExit(
-                f"error: {arguments.checkpoint} does not hold the weights of a StreetNet: {reason}"
-            ) from None
+        except (OSError, RuntimeError, KeyError, pickle.UnpicklingError) as reason:
+            why = str(reason).splitlines()[0]
+            raise ConfigError(f"{arguments.checkpoint} does not hold the weights of a StreetNet: {why}") from None
         source = f"exported by `{command}`"
     if arguments.save_checkpoint is not None:
         torch.save(network.state_dict(), arguments.save_checkpoint)
@@ -113,6 +115,7 @@ def write_model(network: StreetNet, recipe: Recipe, path: Path, source: str) -> 
     draft = path.with_name(f".{path.name}.part")
     try:
         export(network, recipe.size, draft)
+        graph = draft.read_bytes()
         card = describe(network, recipe, source)
         write_card(draft, card)
         scenes = list(validation_scenes())
@@ -122,6 +125,7 @@ def write_model(network: StreetNet, recipe: Recipe, path: Path, source: str) -> 
         worst = check_parity(draft, lambda x: run(network, x), [*tensors, *noise])
         say(f"largest difference between ONNX Runtime and torch: {worst:.1e} of an output's magnitude")
         figures = measure(model, scenes).figures()
+        draft.write_bytes(graph)
         write_card(draft, replace(card, facts={**card.facts, "validation": figures}))
         os.replace(draft, path)
     finally:
@@ -164,9 +168,7 @@ def export(network: StreetNet, size: tuple[int, int], path: Path) -> None:
     image = torch.zeros(1, 3, size[1], size[0])
     path.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", DeprecationWarning
-        )  # the TorchScript exporter folds BatchNorm, the new one keeps it
+        warnings.simplefilter("ignore", DeprecationWarning)  # of the TorchScript exporter, which folds BatchNorm
         torch.onnx.export(
             network, (image,), str(path), opset_version=OPSET, dynamo=False,
             input_names=["image"], output_names=list(OUTPUTS),

@@ -30,6 +30,7 @@ class Recipe:
 
     Attributes:
         size: (width, height) of the network's input.
+        crop: (width, height) of what it learns from: windows of frames at that scale.
         minutes: wall clock for the optimisation; the learning rate follows the clock, so a slower machine takes fewer
             steps, not longer.
         batch: samples a step.
@@ -41,12 +42,13 @@ class Recipe:
         average: decay of the moving average of the weights, which is what gets exported.
         seed: of weights, samples and order.
         threads: of torch.
-        max_steps: stop after this many steps even if there is time; for tests.
+        steps: optimise for this many steps instead of by the clock; then the result does not depend on speed.
     """
 
-    size: tuple[int, int] = (512, 288)
-    minutes: float = 20.0
-    batch: int = 12
+    size: tuple[int, int] = (576, 320)
+    crop: tuple[int, int] = (448, 256)
+    minutes: float = 24.0
+    batch: int = 10
     rate: float = 4e-3
     decay: float = 0.02
     hard_share: float = 0.25
@@ -55,7 +57,7 @@ class Recipe:
     average: float = 0.998
     seed: int = 1
     threads: int = 2
-    max_steps: int | None = None
+    steps: int | None = None
 
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]  # image, classes, heat, offset, weight: as in Sample, stacked
@@ -106,8 +108,12 @@ def samples_forever(pool: Pool, recipe: Recipe) -> Iterator[Batch]:
     source = rows()
 
     def make(chosen: list[tuple[int, int]]) -> Batch:
-        cut = [cut_sample(pool, row, recipe.size, HEAD_STRIDE, np.random.default_rng(seed)) for row, seed in chosen]
-        return collate(cut)
+        return collate(
+            [
+                cut_sample(pool, row, recipe.size, recipe.crop, HEAD_STRIDE, np.random.default_rng(seed))
+                for row, seed in chosen
+            ]
+        )
 
     def choose() -> list[tuple[int, int]]:
         return [(next(source), int(rng.integers(1 << 62))) for _ in range(recipe.batch)]
@@ -141,9 +147,8 @@ def train(pool: Pool, recipe: Recipe, report: Callable[[str], None]) -> StreetNe
     began, spoke, step = time.monotonic(), 0.0, 0
     means = np.zeros(3)
     while True:
-        passed = (time.monotonic() - began) / (60 * recipe.minutes)
-        if recipe.max_steps is not None:
-            passed = max(passed, step / recipe.max_steps)
+        seconds = time.monotonic() - began
+        passed = seconds / (60 * recipe.minutes) if recipe.steps is None else step / recipe.steps
         if passed >= 1:
             break
         for group in optimizer.param_groups:
@@ -157,7 +162,7 @@ def train(pool: Pool, recipe: Recipe, report: Callable[[str], None]) -> StreetNe
             text = " ".join(
                 f"{name} {value:.3f}" for name, value in zip(("semantic", "heat", "offset"), means, strict=True)
             )
-            report(f"{100 * passed:3.0f} % of {recipe.minutes:g} min, step {step}, losses {text}")
+            report(f"{100 * passed:3.0f} %, {seconds:.0f} s, step {step}, losses {text}")
     report(f"{step} steps of {recipe.batch} samples, {'bfloat16' if half else 'float32'}")
     return average
 

@@ -8,7 +8,7 @@ import time
 
 import tracker
 
-HEAVY = ("onnxruntime", "cv2", "av", "torch", "filterpy", "pycocotools", "scipy", "matplotlib")
+HEAVY = ("onnxruntime", "cv2", "av", "torch", "filterpy", "pycocotools", "matplotlib")
 
 
 def loaded_after(statement: str) -> set[str]:

@@ -68,8 +68,8 @@ def test_all_outputs_are_written_and_can_be_read(tmp_path: Path, capsys: pytest.
     assert sorted(path.name for path in out.iterdir()) == ["masks.txt", "tracks.jsonl", "tracks.txt", "video.mp4"]
     lines = [json.loads(line) for line in (out / "tracks.jsonl").read_text().splitlines()]
     assert len(lines) == 7  # a header and six frames
-    assert mot.read_results(out / "tracks.txt") is not None
-    assert mots.read(out / "masks.txt") is not None
+    assert len(mot.read_mot(out / "tracks.txt").frames) > 0
+    assert len(mots.read_mots(out / "masks.txt")) > 0
     with av.open(str(out / "video.mp4")) as container:
         assert sum(1 for _ in container.decode(video=0)) == 6
 
@@ -107,7 +107,7 @@ def bad_inputs(folder: Path, video: Path) -> dict[str, list[str]]:
     ultralytics = {"names": "{0: 'person', 1: 'car'}", "task": "detect", "imgsz": "[64, 64]", "stride": "32",
                    "description": "Ultralytics YOLOv8n model", "author": "Ultralytics"}  # fmt: skip
     unknown = graph(folder / "unknown.onnx", [("strange", np.zeros((3, 5), np.float32))], ultralytics)
-    nan = graph(folder / "nan.onnx", [("output0", np.full((1, 6, 10), np.nan, np.float32))], ultralytics)
+    nan = graph(folder / "nan.onnx", [("output0", np.full((1, 6, 84), np.nan, np.float32))], ultralytics)
     empty_folder = folder / "pictures"
     empty_folder.mkdir()
     broken_folder = folder / "broken"
@@ -191,15 +191,15 @@ def test_what_came_before_the_damage_stays_valid(tmp_path: Path, capfd: pytest.C
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupt_closes_the_files(tmp_path: Path, number: signal.Signals, code: int) -> None:
-    command = [sys.executable, "-m", "tracker", "run", "synth:street?size=320x180&frames=100000", "--model", "street"]
-    process = subprocess.Popen([*command, "-o", str(tmp_path)], stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "tracker", "run", "synth:street?size=320x180&frames=36000", "--model", "street"]
     lines = tmp_path / "tracks.jsonl"
-    deadline = time.monotonic() + 90
-    while (not lines.exists() or lines.stat().st_size < 3000) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    os.kill(process.pid, number)
-    assert process.wait(30) == code
-    assert "Traceback" not in process.stderr.read()  # type: ignore[union-attr]
+    with subprocess.Popen([*command, "-o", str(tmp_path)], stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 90
+        while (not lines.exists() or lines.stat().st_size < 3000) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        os.kill(process.pid, number)
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == code and "Traceback" not in errors, errors
     frames = [json.loads(line) for line in lines.read_text().splitlines()][1:]
     with av.open(str(tmp_path / "video.mp4")) as container:
         assert sum(1 for _ in container.decode(video=0)) == len(frames) > 0

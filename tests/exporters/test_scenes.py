@@ -57,7 +57,7 @@ def test_no_objects():
 def test_samples_fit_the_network(pool):
     rng = np.random.default_rng(1)
     for row in range(len(pool)):
-        sample = scenes.cut_sample(pool, row, (256, 144), 2, rng)
+        sample = scenes.cut_sample(pool, row, (320, 180), (256, 144), 2, rng)
         assert sample.image.shape == (3, 144, 256)
         assert sample.image.dtype == np.uint8
         assert sample.classes.shape == sample.heat.shape == sample.weight.shape == (72, 128)

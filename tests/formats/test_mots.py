@@ -64,7 +64,7 @@ def test_an_empty_file_has_no_frames(tmp_path):
 
 
 def test_an_empty_mask_is_legal(tmp_path):
-    (tmp_path / "a.txt").write_text(f"0 1 2 3 4 <\n0 2 2 3 4 <\n")
+    (tmp_path / "a.txt").write_text("0 1 2 3 4 <\n0 2 2 3 4 <\n")
     assert read_mots(tmp_path / "a.txt")[0].masks.areas.tolist() == [0, 0]
 
 
@@ -105,7 +105,7 @@ def test_motschallenge_has_no_frame_zero(tmp_path):
 
 def test_the_benchmarks_own_files_survive_a_round_trip(shared):
     folder = shared / "golden" / "mots_step" / "mots_txt"
-    files = sorted(folder.rglob("*.txt")) + [shared / "data" / "gt" / "kitti_mots" / "0004.txt"]
+    files = [*sorted(folder.rglob("*.txt")), shared / "data" / "gt" / "kitti_mots" / "0004.txt"]
     assert len(files) > 8
     for path in files:
         first_frame = int("challenge" in str(path))

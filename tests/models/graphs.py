@@ -22,15 +22,13 @@ def planted(
     image: Sequence[int | str] = (1, 3, 128, 128),
     dtype: type = np.float32,
     metadata: Mapping[str, str] | None = None,
-    shapes: Mapping[str, Sequence[int | str]] | None = None,
 ) -> Path:
-    """A file with one image input that always gives these outputs; `shapes` declares others than the real ones."""
+    """A file with one image input that always gives these outputs."""
     nodes = [
         helper.make_node("Constant", [], [name], value=numpy_helper.from_array(value, name))
         for name, value in outputs.items()
     ]
-    declared = {name: value.shape for name, value in outputs.items()} | dict(shapes or {})
-    ends = [helper.make_tensor_value_info(n, TYPES[v.dtype], declared[n]) for n, v in outputs.items()]
+    ends = [helper.make_tensor_value_info(n, TYPES[v.dtype], v.shape) for n, v in outputs.items()]
     return save(path, nodes, [helper.make_tensor_value_info("images", TYPES[np.dtype(dtype)], image)], ends, metadata)
 
 
@@ -42,6 +40,30 @@ def save(path: Path, nodes: list[Any], starts: list[Any], ends: list[Any], metad
         model.metadata_props.add(key=key, value=value)
     onnx.save(model, str(path))
     return path
+
+
+def free_size(path: Path, head: NDArray[Any], axis: int, metadata: Mapping[str, str] | None = None) -> Path:
+    """A file of any input size: one anchor (axis 2) or three (axis 1) per cell, those of `head` again and again."""
+    per_cell = 1 if axis == 2 else 3
+
+    def number(name: str, value: Any) -> Any:
+        return helper.make_node("Constant", [], [name], value=numpy_helper.from_array(np.asarray(value), name))
+
+    nodes = [
+        number("head", head), number("sides_at", np.array([2, 3])), number("cells", 21 * per_cell),
+        number("pixels", 1024), number("zero", 0), number("one", 1), number("planted", head.shape[axis]),
+        helper.make_node("Shape", ["images"], ["shape"]),
+        helper.make_node("Gather", ["shape", "sides_at"], ["sides"]),
+        helper.make_node("ReduceProd", ["sides"], ["area"], keepdims=0),
+        helper.make_node("Mul", ["area", "cells"], ["scaled"]),
+        helper.make_node("Div", ["scaled", "pixels"], ["anchors"]),
+        helper.make_node("Range", ["zero", "anchors", "one"], ["each"]),
+        helper.make_node("Mod", ["each", "planted"], ["index"]),
+        helper.make_node("Gather", ["head", "index"], ["output0"], axis=axis),
+    ]  # fmt: skip
+    shape = [*head.shape[:axis], "anchors", *head.shape[axis + 1 :]]
+    start = helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, "height", "width"])
+    return save(path, nodes, [start], [helper.make_tensor_value_info("output0", TensorProto.FLOAT, shape)], metadata)
 
 
 def doubler(path: Path, shape: Sequence[int | str] = (2, 3)) -> Path:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests import reference_models as slow
+from tests.reference import models as slow
 from tracker.errors import DetectionsError
 from tracker.models.boxes import best_columns, best_rows, every_class, keep_boxes, suppress
 from tracker.models.geometry import place

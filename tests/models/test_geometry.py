@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.reference_models import normalise
+from tests.reference.models import normalise
 from tracker.errors import FrameError
 from tracker.models.card import ImageInput
 from tracker.models.geometry import Placement, place, to_tensor

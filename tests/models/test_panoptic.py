@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tracker
-from tests import reference_panoptic as slow
+from tests.reference import panoptic as slow
 from tracker.errors import DetectionsError, ModelError
 from tracker.models.card import read_card, write_card
 from tracker.models.geometry import Placement

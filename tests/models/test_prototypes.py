@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests import reference_models as slow
+from tests.reference import models as slow
+from tracker.errors import DetectionsError
 from tracker.models.geometry import place
 from tracker.models.prototypes import masks_from_prototypes
 
@@ -57,3 +58,14 @@ def test_memory_follows_the_boxes() -> None:
     prototypes = rng.normal(size=(32, 160, 160)).astype(np.float32)
     masks = masks_from_prototypes(rng.normal(size=(500, 32)).astype(np.float32), prototypes, boxes, where)
     assert masks.nbytes < 3_000_000 and 1e6 < masks.areas.sum() < 500 * 20_301
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_values_that_are_not_finite_are_an_error(bad: float) -> None:
+    where = place((64, 64), (64, 64), "letterbox")
+    prototypes = np.zeros((2, 16, 16), np.float32)
+    prototypes[1, 3, 3] = bad
+    boxes = np.array([[8, 8, 20, 20], [40, 40, 60, 60]], np.float32)
+    with pytest.raises(DetectionsError, match="finite mask values from the network, got others under 1 of its boxes"):
+        masks_from_prototypes(np.ones((2, 2), np.float32), prototypes, boxes, where)
+    masks_from_prototypes(np.ones((1, 2), np.float32), prototypes, boxes[1:], where)

@@ -140,6 +140,10 @@ def test_a_missing_device_is_an_error_unless_the_cpu_is_allowed(
         Session(path, SessionConfig(device))
     assert Session(path, SessionConfig(device, allow_cpu=True)).device == "cpu"
     assert [record.levelname for record in caplog.records] == ["WARNING"]
+    (tmp_path / "text.onnx").write_text("hello")
+    with pytest.raises(ModelError, match="cannot be opened: not an ONNX model") as caught:
+        Session(tmp_path / "text.onnx", SessionConfig(device))
+    assert not isinstance(caught.value, ProviderError)
     caplog.clear()
     assert Session(path, SessionConfig("auto")).device == "cpu"
     assert not caplog.records

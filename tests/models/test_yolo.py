@@ -8,7 +8,7 @@ import pytest
 
 from tests.models import graphs
 from tests.models.graphs import letterboxed, ultralytics, v5_head, v8_head
-from tests.reference_models import inside_box
+from tests.reference.models import inside_box
 from tracker.errors import DetectionsError, ModelError
 from tracker.models import open_model
 from tracker.models.boxes import suppress
@@ -17,7 +17,7 @@ from tracker.types import Detections, Frame
 
 HEADS = {"columns": v8_head, "rows": v5_head}
 NAMES = ["person", "bicycle", "car"]
-SHARES = np.array([[0.1, 0.2, 0.4, 0.9], [0.5, 0.05, 0.95, 0.5], [0.55, 0.5, 0.9, 0.97], [0.2, 0.3, 0.3, 0.5]])
+SHARES = np.array([[0.1, 0.2, 0.4, 0.9], [0.5, 0.05, 0.96, 0.5], [0.55, 0.5, 0.9, 0.97], [0.2, 0.3, 0.3, 0.5]])
 SCORES = np.array([[0.4, 0, 0], [0, 0, 0.45], [0.2, 0.3, 0.1], [0.05, 0, 0.35]])
 CUT = 70.0  # network column at which object 1's mask begins
 WEIGHTS = np.array([[1, 0], [-CUT, 1], [-1, 0], [1, 0]])  # whole box, right part, nothing, whole box
@@ -101,8 +101,7 @@ def test_a_layout_is_not_chosen_where_both_fit(tmp_path: Path) -> None:
 
 
 def test_scores_overlaps_and_counts_are_settings(tmp_path: Path) -> None:
-    base = np.array([10, 10, 60, 90.0])
-    boxes = np.array([base, base + (0, 0, 0, 8), base + (0, 0, 0, 30), base + (2, 0, 2, 0), (70, 10, 90, 30)])
+    boxes = [(10, 10, 60, 90), (10, 10, 60, 98), (10, 10, 60, 120), (12, 10, 62, 90), (70, 10, 90, 30)]
     scores = np.array([[0.9, 0], [0.8, 0], [0.7, 0], [0, 0.6], [0.05, 0.04]])
     path = graphs.planted(tmp_path / "net.onnx", {"o": v8_head(boxes, scores)}, metadata=ultralytics(["person", "car"]))
     frame = picture((128, 128))
@@ -166,15 +165,18 @@ def test_a_network_that_gives_nan_is_an_error(tmp_path: Path, layout: str, bad: 
 
 
 def test_free_input_sizes(tmp_path: Path) -> None:
-    outputs = {"o": v8_head(letterboxed(SHARES * 128, (128, 128)), SCORES)}
-    free = {"image": ("batch", 3, "height", "width"), "shapes": {"o": ("batch", 7, "anchors")}}
-    path = graphs.planted(tmp_path / "net.onnx", outputs, metadata=ultralytics(NAMES), **free)
-    assert open_model(path).size == (128, 128)  # from imgsz
-    assert open_model(path, size=(256, 160)).preprocess(picture((64, 64))).tensors["images"].shape == (1, 3, 160, 256)
-    in_order(open_model(path, size=128)(picture((128, 128))))
-    rows = {"o": v5_head(letterboxed(SHARES * 128, (128, 128)), SCORES)}
-    free["shapes"] = {"o": ("batch", "anchors", 8)}
-    in_order(open_model(graphs.planted(tmp_path / "v5.onnx", rows, **free), "yolo", size=128)(picture((128, 128))))
+    boxes = letterboxed(SHARES * 128, (128, 128))
+    path = graphs.free_size(tmp_path / "net.onnx", v8_head(boxes, SCORES), 2, ultralytics(NAMES))
+    model = open_model(path)
+    assert model.size == (128, 128)  # from imgsz
+    in_order(model(picture((128, 128))))
+    wide = open_model(path, size=(256, 160))
+    prepared = wide.preprocess(picture((64, 64)))
+    assert prepared.tensors["images"].shape == (1, 3, 160, 256)
+    assert wide.infer(prepared.tensors)["output0"].shape == (1, 7, 840)
+    np.testing.assert_allclose(wide(picture((256, 160))).boxes, (SHARES * 128)[[1, 0, 3, 2]], atol=1e-3)
+    rows = graphs.free_size(tmp_path / "v5.onnx", v5_head(boxes, SCORES), 1)
+    in_order(open_model(rows, "yolo", size=128)(picture((128, 128))))
 
 
 @pytest.mark.parametrize(
@@ -182,7 +184,11 @@ def test_free_input_sizes(tmp_path: Path) -> None:
     [
         ({"strange": (3, 5)}, "detect", r"needs one output of 3 dimensions \(head\), got strange \[3, 5\]"),
         ({"a": (1, 7, 336)}, "segment", r"needs one output of 4 dimensions \(prototypes\), got a \[1, 7, 336\]"),
-        ({"a": (1, 7, 100)}, "detect", r"needs 336 anchors .* for its input 128x128, got a \[1, 7, 100\]"),
+        (
+            {"a": (1, 7, 100)},
+            "detect",
+            r"needs a head \[1, channels, 336\] or \[1, 1008, channels\] .*, got a \[1, 7, 100\]",
+        ),
         ({"a": (1, 9, 336)}, "detect", r"needs 3 classes and 0 mask coefficients, got a \[1, 9, 336\]"),
         ({"a": (1, 1008, 9)}, "detect", r"needs 3 classes and 0 mask coefficients, got a \[1, 1008, 9\]"),
         ({"a": (1, 7, 336), "b": (1, 2, 32, 32)}, "segment", r"needs 3 classes and 2 mask coefficients"),

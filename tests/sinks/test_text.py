@@ -163,7 +163,7 @@ def test_a_dash_is_standard_output(name, capsys, tmp_path):
     with sink_class("-", INFO) as sink:
         sink.write(frame(), tracks(CROWD))
     assert capsys.readouterr().out == wanted
-    print("standard output is still open")
+    assert not sys.stdout.closed
 
 
 @pytest.mark.parametrize("name", TEXT_SINKS)

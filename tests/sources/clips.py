@@ -25,21 +25,24 @@ def number_of(image: np.ndarray) -> int:
     return sum(1 << k for k, mean in enumerate(means) if mean > 125)
 
 
-def write_video(path, count=12, *, codec="libx264", rate=30, times=None, gop=6, noise=0, format=None, movflags=None):
+def write_video(
+    path, count=12, *, codec="libx264", rate=30, times=None, gop=6, noise=0, format=None, movflags=None, size=None
+):
     """Encode pictures 0..count-1; `times` are their seconds where the rate is not constant."""
     import av
 
     container = av.open(str(path), "w", format=format, options={"movflags": movflags} if movflags else {})
     options = {"preset": "ultrafast", "bf": "0"} if codec == "libx264" else {}
     stream = container.add_stream(codec, rate=rate, options=options)
-    stream.width, stream.height = WIDTH, HEIGHT
+    width, height = size or (WIDTH, HEIGHT)
+    stream.width, stream.height = width, height
     stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
     stream.codec_context.gop_size = gop
     if times is not None:
         stream.codec_context.time_base = Fraction(1, 1000)
     rng = np.random.default_rng(0)
     for k in range(count):
-        image = picture(k)
+        image = picture(k, width, height)
         if noise:
             image[HEIGHT // 2 :] = rng.integers(0, 255, (HEIGHT - HEIGHT // 2, WIDTH, 3), np.uint8)
         frame = av.VideoFrame.from_ndarray(image, format="bgr24")

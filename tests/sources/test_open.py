@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import subprocess
 import sys
@@ -210,4 +211,4 @@ def test_times_always_rise():
     rng = np.random.default_rng(0)
     stamps = [None if rng.random() < 0.2 else float(rng.normal(0, 3)) for _ in range(500)]
     times = placed(stamps)
-    assert all(late > early for early, late in zip(times, times[1:]))
+    assert all(late > early for early, late in itertools.pairwise(times))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import struct
 import subprocess
@@ -79,6 +80,23 @@ def test_the_display_matrix_is_honoured(tmp_path, degrees):
     assert image.shape[:2] == source.size[::-1]
     upright = np.rot90(image, degrees // 90)  # the matrix turns clockwise; turn back
     assert number_of(upright) == 1
+
+
+def test_a_size_change_in_the_middle_goes_through(tmp_path):
+    """Two recordings glued together: another size, and a clock that starts anew."""
+    parts = [
+        write_video(tmp_path / "1.ts", 8),
+        write_video(tmp_path / "2.ts", 8, size=(2 * WIDTH, 2 * HEIGHT)),
+    ]
+    path = tmp_path / "both.ts"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    with open_source(path) as source:
+        assert source.size == (WIDTH, HEIGHT)
+        frames = list(source)
+    assert [number_of(frame.image) for frame in frames] == [*range(8), *range(8)]
+    assert [frame.width for frame in frames] == [WIDTH] * 8 + [2 * WIDTH] * 8
+    times = [frame.time_s for frame in frames]
+    assert all(0 < late - early < 0.2 for early, late in itertools.pairwise(times))
 
 
 def test_a_path_with_a_colon_or_percent_is_only_a_path(tmp_path):
@@ -198,7 +216,7 @@ def test_containers_that_find_their_way_again_lose_only_the_hole(tmp_path, name,
     frames, _ = drain(open_source(with_a_hole(write_video(tmp_path / name, 60, codec=codec, noise=1))))
     assert [number_of(frame.image) for frame in frames[:20]] == list(range(20))
     times = [frame.time_s for frame in frames]
-    assert len(frames) > 40 and all(late > early for early, late in zip(times, times[1:]))
+    assert len(frames) > 40 and all(late > early for early, late in itertools.pairwise(times))
     assert capfd.readouterr() == ("", "")
 
 
@@ -230,7 +248,9 @@ def test_stdin_takes_what_can_be_piped(tmp_path, name, codec, movflags):
     if codec == "wrapped_avframe":
         path = tmp_path / name
         planes = b"\x80" * (WIDTH * HEIGHT * 3 // 2)
-        path.write_bytes(f"YUV4MPEG2 W{WIDTH} H{HEIGHT} F30:1 Ip C420jpeg\n".encode() + b"".join([b"FRAME\n" + planes] * 8))
+        path.write_bytes(
+            f"YUV4MPEG2 W{WIDTH} H{HEIGHT} F30:1 Ip C420jpeg\n".encode() + b"".join([b"FRAME\n" + planes] * 8)
+        )
         wanted = [(1 << 16) - 1] * 8
     else:
         path = write_video(tmp_path / name, 8, codec=codec, movflags=movflags)
@@ -251,7 +271,11 @@ def test_nothing_on_stdin_is_one_line():
 
 @pytest.mark.parametrize(
     ("name", "length", "fps", "size"),
-    [("vtest.avi", 795, 10, (768, 576)), ("car-detection.mp4", 377, 12.5, (768, 432)), ("highway.mp4", 38, 25, (1280, 720))],
+    [
+        ("vtest.avi", 795, 10, (768, 576)),
+        ("car-detection.mp4", 377, 12.5, (768, 432)),
+        ("highway.mp4", 38, 25, (1280, 720)),
+    ],
 )
 def test_real_videos(shared, name, length, fps, size):
     with open_source(shared / "data" / "video" / name) as source:

@@ -93,7 +93,7 @@ def find_pairs(n_rows, n_columns, row_box, column_box, gate, pixel, reals, ints,
     return n
 
 
-@kernel
+@inlined
 def drop_other_classes(n_rows, ints, detection_labels, weights, columns):  # type: ignore[no-untyped-def]
     """Keep only the pairs of a track and a detection with the same label; returns how many are left."""
     n, first = 0, 0
@@ -109,7 +109,7 @@ def drop_other_classes(n_rows, ints, detection_labels, weights, columns):  # typ
     return n
 
 
-@kernel
+@inlined
 def _fill_grid(n, box, pixel, reals, ints, cells):  # type: ignore[no-untyped-def]
     """Sort the boxes of `COLUMNS` into cells by their first corner; gathers boxes, areas and factors in that order.
 

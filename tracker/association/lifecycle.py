@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tracker._jit import kernel
+from tracker._jit import inlined
 from tracker.association.cues import find_pairs
 from tracker.association.motion import start
 from tracker.association.plan import (
@@ -47,7 +47,7 @@ from tracker.association.state import (
 )
 
 
-@kernel
+@inlined
 def age(plan, ints, n, frame):  # type: ignore[no-untyped-def]
     """New phase of every track, from whether it took a detection in this frame (`SOURCE`)."""
     phases = ints[PHASE]
@@ -73,7 +73,7 @@ def age(plan, ints, n, frame):  # type: ignore[no-untyped-def]
             phases[i] = DEAD
 
 
-@kernel
+@inlined
 def give_birth(plan, counters, reals, ints, labels, n, frame):  # type: ignore[no-untyped-def]
     """Start a track from every usable detection that nobody took; returns the new number of tracks."""
     form = int(plan[RULES, FORM])
@@ -100,7 +100,7 @@ def give_birth(plan, counters, reals, ints, labels, n, frame):  # type: ignore[n
     return n
 
 
-@kernel
+@inlined
 def _confirm(plan, ints, i, frame):  # type: ignore[no-untyped-def]
     settled = ints[SETTLED, i] != 0 and plan[RULES, CONFIRM_ONCE] != 0
     if settled or ints[STREAK, i] >= plan[RULES, CONFIRM_HITS] or frame <= plan[RULES, GRACE_FRAMES]:
@@ -110,7 +110,7 @@ def _confirm(plan, ints, i, frame):  # type: ignore[no-untyped-def]
         ints[PHASE, i] = TENTATIVE
 
 
-@kernel
+@inlined
 def drop_duplicates(plan, reals, ints, weights, columns, n, frame):  # type: ignore[no-untyped-def]
     """Of a seen and a coasting track on nearly the same box, end the one with the shorter life; the seen one on a tie.
 

@@ -106,7 +106,7 @@ SOLVERS: dict[str, Solver] = {
 }
 
 
-@kernel
+@inlined
 def _search(first, first_cost, reals, ints, weights, columns):  # type: ignore[no-untyped-def]
     """Shortest way from row `first` to a free column or to a row that had better stay alone; updates the duals.
 

@@ -120,7 +120,7 @@ def coordinates(form, x1, y1, x2, y2):  # type: ignore[no-untyped-def]
     return x1 + w / 2, y1 + h / 2, w / h, h
 
 
-@kernel
+@inlined
 def write_boxes(form, reals, n):  # type: ignore[no-untyped-def]
     """`BOX` of every track from its coordinates."""
     a, b, c, d = reals[X], reals[X + 1], reals[X + 2], reals[X + 3]

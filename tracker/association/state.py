@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker._jit import kernel
+from tracker._jit import inlined
 
 # reals: float64 rows. The first REALS live as long as their track, the others mean nothing between two frames.
 X, V, P00, P01, P11 = 0, 4, 8, 12, 16  # four rows each, one per coordinate: estimate, its velocity per frame, and
@@ -57,9 +57,11 @@ _EDGES_PER_COLUMN = 8
 
 
 class State:
-    """Arrays of one tracker. `step` gets them all in the order of `arrays`.
+    """Arrays of one tracker.
 
     Attributes:
+        arrays: all of them, in the order in which `step` takes them.
+        capacity: columns of `reals` and `ints`.
         counters: (COUNTERS,) int64.
         reals, ints: (ALL_REALS, capacity) float64 and (ALL_INTS, capacity) int64.
         edge_weights, edge_columns: scratch for candidate pairs, float64 and int64.
@@ -76,7 +78,7 @@ class State:
         self._widen(0)
 
     def reserve(self, columns: int) -> None:
-        """Make room for `columns` tracks and detections together; the capacity at least doubles when it grows."""
+        """Make room for `columns` tracks and detections together; when it must grow, the room doubles."""
         if columns + 1 > self.capacity:  # one more: `STARTS` holds an end as well
             self._widen(columns + 1)
 
@@ -108,7 +110,7 @@ class State:
         self.arrays = self.counters, self.reals, self.ints, self.edge_weights, self.edge_columns
 
 
-@kernel
+@inlined
 def drop_dead(reals, ints, n):  # type: ignore[no-untyped-def]
     """Close the gaps that dead tracks leave, keeping the order; returns how many live."""
     first = 0

@@ -1,4 +1,8 @@
-"""One frame: predict, match stage by stage, correct, age, give birth, end, report. One compiled call for any plan."""
+"""One frame: predict, match stage by stage, correct, age, give birth, end. One compiled call for any plan.
+
+`report` then writes the snapshot into arrays that Python made to measure: returning nine arrays from compiled code
+would cost twice as much as making them with numpy and filling them.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +63,6 @@ from tracker.association.state import (
 
 _FARTHEST_PX = 1e9  # a corner beyond this is no place in a picture, and keeps every number of the filters finite
 
-
 START, MATCHING, ENDING = 0, 1, 2
 """Where a step goes on: from the beginning, or where the pair buffers were too small."""
 
@@ -110,18 +113,21 @@ def step(plan, counters, reals, ints, weights, columns, boxes, scores, labels, d
 
 
 @kernel
-def report(reals, ints, ids, boxes, scores, labels, states, source, hits, misses, unmatched):  # type: ignore[no-untyped-def]
-    """Write the snapshot that `Tracks` describes: confirmed, tentative, coasting tracks, each in order of birth."""
-    n = len(ids)
-    at = 0
+def report(reals, ints, ids, boxes, scores, states, numbers, unmatched):  # type: ignore[no-untyped-def]
+    """Write the snapshot that `Tracks` describes: confirmed, tentative, coasting tracks, each in order of birth.
+
+    `numbers` is (4, T) int32: labels, source, hits, misses.
+    """
+    n, k = len(ids), 0
     for phase in (CONFIRMED, TENTATIVE, COASTING):
         for i in range(n):
             if ints[PHASE, i] == phase:
-                ids[at], scores[at], labels[at], states[at] = ints[ID, i], reals[SCORE, i], ints[LABEL, i], phase
-                boxes[at, 0], boxes[at, 1] = reals[BOX, i], reals[BOX + 1, i]
-                boxes[at, 2], boxes[at, 3] = reals[BOX + 2, i], reals[BOX + 3, i]
-                source[at], hits[at], misses[at] = ints[SOURCE, i], ints[HITS, i], ints[MISSES, i]
-                at += 1
+                ids[k], scores[k], states[k] = ints[ID, i], reals[SCORE, i], phase
+                boxes[k, 0], boxes[k, 1] = reals[BOX, i], reals[BOX + 1, i]
+                boxes[k, 2], boxes[k, 3] = reals[BOX + 2, i], reals[BOX + 3, i]
+                numbers[0, k], numbers[1, k] = ints[LABEL, i], ints[SOURCE, i]
+                numbers[2, k], numbers[3, k] = ints[HITS, i], ints[MISSES, i]
+                k += 1
     j = 0
     for k in range(len(unmatched)):
         while ints[TAKEN, j] != 0:
@@ -130,7 +136,7 @@ def report(reals, ints, ids, boxes, scores, labels, states, source, hits, misses
         j += 1
 
 
-@kernel
+@inlined
 def _read_detections(plan, boxes, scores, reals, ints):  # type: ignore[no-untyped-def]
     """Detections as rows; a box without area, or far outside any picture, is not usable."""
     least = plan[RULES, MIN_SCORE]
@@ -143,7 +149,7 @@ def _read_detections(plan, boxes, scores, reals, ints):  # type: ignore[no-untyp
         ints[USABLE, j] = near & (x2 > x1) & (y2 > y1) & (scores[j] >= least)
 
 
-@kernel
+@inlined
 def _set_steps(plan, reals, ints, n, dt):  # type: ignore[no-untyped-def]
     """Time by which each track moves."""
     still = plan[RULES, TENTATIVE_MOVES] == 0
@@ -151,7 +157,7 @@ def _set_steps(plan, reals, ints, n, dt):  # type: ignore[no-untyped-def]
         reals[STEP, i] = 0.0 if still and ints[PHASE, i] == TENTATIVE else dt
 
 
-@kernel
+@inlined
 def _run_stage(plan, s, reals, ints, weights, columns, labels, n):  # type: ignore[no-untyped-def]
     """Match what this stage is about; returns the number of pairs, and does nothing if the buffers are too short."""
     n_rows = _pick_tracks(int(plan[s, TRACKS]), ints, n)
@@ -203,7 +209,7 @@ def _pick_detections(plan, s, reals, ints, n):  # type: ignore[no-untyped-def]
     return n_columns
 
 
-@kernel
+@inlined
 def _one_to_one(n_rows, n_columns, beyond, ints, weights, columns):  # type: ignore[no-untyped-def]
     """Match all pairs with a greater weight than `beyond`, if no row and no column has two of them."""
     for j in range(n_columns):
@@ -220,7 +226,7 @@ def _one_to_one(n_rows, n_columns, beyond, ints, weights, columns):  # type: ign
     return True
 
 
-@kernel
+@inlined
 def _refuse(n_rows, gate, ints, weights, columns):  # type: ignore[no-untyped-def]
     """Dissolve matches below the gate."""
     for i in range(n_rows):
@@ -230,7 +236,7 @@ def _refuse(n_rows, gate, ints, weights, columns):  # type: ignore[no-untyped-de
                 break
 
 
-@kernel
+@inlined
 def _take_detections(form, reals, ints, labels, n):  # type: ignore[no-untyped-def]
     """Hand every matched track its detection."""
     for i in range(n):

@@ -120,12 +120,13 @@ class Tracker:
             state.reserve_edges(-alive)
             alive, alone = step(self._table, *state.arrays, *frame_of)
         self._alive = alive
-        columns = (
-            empty(alive, int64), empty((alive, 4), float32), empty(alive, float32), empty(alive, int32),
-            empty(alive, uint8), empty(alive, int32), empty(alive, int32), empty(alive, int32), empty(alone, int32),
+        ids, boxes, seen_scores = empty(alive, int64), empty((alive, 4), float32), empty(alive, float32)
+        states, numbers, unmatched = empty(alive, uint8), empty((4, alive), int32), empty(alone, int32)
+        report(state.reals, state.ints, ids, boxes, seen_scores, states, numbers, unmatched)
+        return Tracks(
+            ids, boxes, seen_scores, numbers[0], states, numbers[1], numbers[2], numbers[3], unmatched,
+            detections, self._clock.time_s,
         )  # fmt: skip
-        report(state.reals, state.ints, *columns)
-        return Tracks(*columns, detections, self._clock.time_s)
 
     def warmup(self) -> float:
         """Compile the step (or load it from the cache) without touching the tracks.

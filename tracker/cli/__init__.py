@@ -1,12 +1,14 @@
 """The `tracker` command: flags -> config -> one call.
 
 The only room that prints or picks an exit code: 0 done, 1 a check that found something (`doctor`), 2 bad input (one
-line on stderr, no traceback), 130 Ctrl-C, 143 SIGTERM; in the last two the outputs written so far are closed properly.
+line on stderr, no traceback), 130 Ctrl-C, 141 nobody reads stdout any more, 143 SIGTERM; in the last three the outputs
+written so far are closed properly.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -42,6 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(arguments.execute(arguments))
     except TrackerError as error:
+        if isinstance(error.__context__, BrokenPipeError):  # `tracker run ... -o - | head`: nobody reads on
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 141
         print(f"tracker {arguments.command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -52,6 +52,7 @@ class RunConfig:
     allow_cpu: bool = option(False, "go on with a CPU when the asked device is missing")
     threads: int | None = option(None, "CPU threads of the network", parse=int)
     size: int | None = option(None, "network input size, for networks that take any", parse=int)
+    names: str | None = option(None, "class names for a model that carries none: coco, or a comma-separated list")
     min_score: float | None = option(None, "drop detections below this score", parse=float)
     classes: tuple[str, ...] = option((), "keep only these classes (names or numbers)", metavar="LIST")
     max_frames: int | None = option(None, "stop after this many frames", parse=int)
@@ -87,8 +88,9 @@ def track(config: RunConfig) -> int:
     """
     from tracker import pipeline
     from tracker.cli.progress import Progress
+    from tracker.cli.rehearsal import rehearse
     from tracker.models import open_model
-    from tracker.sinks import RunInfo
+    from tracker.sinks import SINKS, RunInfo
     from tracker.sources import open_source
     from tracker.systems import create
 
@@ -102,11 +104,11 @@ def track(config: RunConfig) -> int:
         source = stack.enter_context(open_source(config.source))
         associator = create(config.tracker, frame_rate=source.fps or 30.0, **config.set)
         compiling = threading.Thread(target=associator.warmup, name="compile")
-        compiling.start()
+        compiling.start()  # while the network loads
         stack.callback(compiling.join)
         model = open_model(
             config.model, config.family, config.device, allow_cpu=config.allow_cpu, threads=config.threads,
-            size=config.size, min_score=config.min_score, classes=config.classes or None,
+            size=config.size, min_score=config.min_score, classes=config.classes or None, names=_names(config.names),
         )  # fmt: skip
         compiling.join()
         info = RunInfo(
@@ -115,6 +117,7 @@ def track(config: RunConfig) -> int:
         )  # fmt: skip
         window = _open_window(info, stack) if config.show else None
         parts = _parts(config, has_masks=model.card.task != "detect")
+        rehearse(associator, [SINKS[name][0] for name, _ in parts], info)
         sinks = _open_sinks(parts, info)
         progress = Progress(config.max_frames or source.length, quiet=config.quiet)
 
@@ -151,6 +154,10 @@ def summary(report: Report, source: str, parts: Sequence[tuple[str, str]]) -> st
         lines.append(f"{name:<12}" + "".join(f"{value:>9.2f}" for value in row))
     lines.append("wrote " + ", ".join(path for _, path in parts if path != "-"))
     return "\n".join(lines)
+
+
+def _names(text: str | None) -> str | list[str] | None:
+    return text if text in (None, "coco") else text.split(",")
 
 
 def _parts(config: RunConfig, *, has_masks: bool) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker._jit import inlined, kernel
+from tracker.errors import DetectionsError
 from tracker.masks import Masks
 from tracker.models.geometry import Placement
 
@@ -32,10 +33,15 @@ def masks_from_prototypes(
         prototypes: (M, h, w) float32, maps over the network's whole input.
         boxes: (N, 4) float32 xyxy, source pixels, inside the frame.
         placement: where the frame lies in the input.
+
+    Raises:
+        DetectionsError: a sum under a box is NaN or infinite.
     """
     width, height = placement.source
     along = placement.on_map(prototypes.shape[2], prototypes.shape[1])
-    rects, starts, words = _decode(coefficients, prototypes, boxes, along, height, width)
+    rects, starts, words, broken = _decode(coefficients, prototypes, boxes, along, height, width)
+    if broken:
+        raise DetectionsError(f"expected finite mask values from the network, got others under {broken} of its boxes")
     return Masks(height, width, rects, starts, words)
 
 
@@ -55,16 +61,18 @@ def _decode(coefficients, prototypes, boxes, along, height, width):  # type: ign
             size = ((x1 - 1) // 64 - x0 // 64 + 1) * (y1 - y0)
         starts[i + 1] = starts[i] + size
     words = np.zeros(starts[n], np.uint64)
+    broken = 0
     ax, bx, ay, by = along
     for i in range(n):
         if starts[i + 1] > starts[i]:
             columns, right = _axis(rects[i, 0], rects[i, 2], ax, bx, prototypes.shape[2])
             rows, down = _axis(rects[i, 1], rects[i, 3], ay, by, prototypes.shape[1])
             logits = _weigh(coefficients[i], prototypes, rows[0], rows[-1] + 2, columns[0], columns[-1] + 2)
+            broken += not np.isfinite(logits).all()
             rows -= rows[0]
             columns -= columns[0]
             _draw(logits, rows, down, columns, right, rects[i, 0], words[starts[i] : starts[i + 1]])
-    return rects, starts, words
+    return rects, starts, words, broken
 
 
 @inlined
@@ -103,30 +111,34 @@ def _draw(logits, rows, down, columns, right, x0, words):  # type: ignore[no-unt
 
     Between two cells of one sign the value keeps it, so only cells with a change of sign are looked at by pixel.
     """
+    one = np.float32(1)
     n = len(columns)
+    cells = logits.shape[1] - 1
     first = x0 // 64
     across = (x0 + n - 1) // 64 - first + 1
-    line = np.empty(logits.shape[1], np.float32)
+    spans = np.searchsorted(columns, np.arange(cells + 1))  # pixels of each cell
+    line = np.empty(cells + 1, np.float32)
     for y in range(len(rows)):
         above, below, f = logits[rows[y]], logits[rows[y] + 1], down[y]
-        for c in range(len(line)):
-            line[c] = above[c] * (np.float32(1) - f) + below[c] * f
-        base = y * across - first
-        k = 0
-        while k < n:
-            cell = columns[k]
-            a, b = line[cell], line[cell + 1]
+        for c in range(cells + 1):
+            line[c] = above[c] * (one - f) + below[c] * f
+        row = words[y * across : (y + 1) * across]
+        for c in range(cells):
+            a, b = line[c], line[c + 1]
             if a > 0 and b > 0:
-                while k < n and columns[k] == cell:
-                    x = x0 + k
-                    words[base + x // 64] |= np.uint64(1) << np.uint64(x & 63)
-                    k += 1
+                _fill(row, x0 + spans[c] - first * 64, x0 + spans[c + 1] - first * 64)
             elif a > 0 or b > 0:
-                while k < n and columns[k] == cell:
-                    if a * (np.float32(1) - right[k]) + b * right[k] > 0:
-                        x = x0 + k
-                        words[base + x // 64] |= np.uint64(1) << np.uint64(x & 63)
-                    k += 1
-            else:
-                while k < n and columns[k] == cell:
-                    k += 1
+                for k in range(spans[c], spans[c + 1]):
+                    if a * (one - right[k]) + b * right[k] > 0:
+                        x = x0 + k - first * 64
+                        row[x // 64] |= np.uint64(1) << np.uint64(x & 63)
+
+
+@inlined
+def _fill(row, start, stop):  # type: ignore[no-untyped-def]
+    """Set bits start..stop-1 of a row of words."""
+    while start < stop:
+        end = min(stop, (start // 64 + 1) * 64)
+        bits = np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - (end - start))
+        row[start // 64] |= bits << np.uint64(start & 63)
+        start = end

@@ -169,6 +169,7 @@ class Session:
             if session is not None:
                 return name, whole, session
             if config.device != "auto" and not config.allow_cpu:
+                self._create("cpu", config, strict=True)  # a broken file is no matter of devices, and says so here
                 raise ProviderError(f"device {name!r} does not run here ({reason}); {DEVICES[name].hint}")
             if config.device != "auto" or DEVICES[name].present():
                 _log.warning("device %s does not run here (%s); running on the CPU", name, reason)

@@ -56,7 +56,7 @@ class Yolo(Model):
         """Detections with masks (segmenters) in source pixels, best first; boxes outside the frame are dropped.
 
         Raises:
-            DetectionsError: a score or a box is NaN or infinite.
+            DetectionsError: a score, a box or a mask value is NaN or infinite.
         """
         head = np.ascontiguousarray(outputs[self._head.name][0], np.float32)
         anchors, labels, scores = self._candidates(head)
@@ -102,6 +102,6 @@ class Yolo(Model):
         classes = f"{named} classes" if named else "classes"
         if not fitting and found:
             raise self.misfit(f"{classes} and {self._coefficients} mask coefficients", str(self._head))
-        anchors = f"{totals[0]} anchors (or 3 times as many) for its input {width}x{height}"
+        anchors = f"a head [1, channels, {totals[0]}] or [1, {3 * totals[0]}, channels] for its input {width}x{height}"
         ambiguous = "; both layouts fit, so name the classes (names=)" if fitting else ""
         raise self.misfit(anchors, f"{self._head}{ambiguous}")

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sized
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tracker.errors import SourceError
 from tracker.sources.source import Source, SourceOptions
@@ -25,7 +24,7 @@ class ArraysSource(Source):
     live = False
     dropped = 0
 
-    def __init__(self, images: Iterable[NDArray[np.uint8] | Frame], options: SourceOptions) -> None:
+    def __init__(self, images: Iterable[Any], options: SourceOptions) -> None:
         """Wrap `images`; an array (N, H, W, 3) is an iterable too.
 
         Raises:

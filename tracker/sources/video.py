@@ -29,13 +29,16 @@ if TYPE_CHECKING:
 
 _UNKNOWN_FPS = 30.0  # step between frames of a file that knows neither stamps nor rate
 
+_CLOSE_WAIT_S = 2.0
+
 
 class VideoSource(Source):
     """Reads a container with FFmpeg; drops nothing, reads no faster than it is asked.
 
     `time_s` is the container's time stamp minus that of the first frame (see `Timeline` for bad ones), so files with
     a variable rate keep their true times. Frames before a break in the file are all delivered; then `SourceError`
-    names the frame after which it broke.
+    names the frame after which it broke. Damage that FFmpeg repairs or skips by itself (MPEG-TS, Matroska, AVI find
+    their way again) costs its own pictures and is no error.
     """
 
     live = False
@@ -71,10 +74,16 @@ class VideoSource(Source):
         return self._frames
 
     def close(self) -> None:
-        """Close the file; a frame that another thread is reading right now is finished first."""
+        """Close the file; a frame that another thread is reading right now is finished first.
+
+        A read that does not come back (a pipe whose writer sleeps) is not waited for: the process's end closes it.
+        """
         self._closed = True
-        with self._lock:
-            self._container.close()
+        if self._lock.acquire(timeout=_CLOSE_WAIT_S):
+            try:
+                self._container.close()
+            finally:
+                self._lock.release()
 
     def _start(self) -> None:
         self._stream = video_stream(self._container, self.name)

@@ -5,7 +5,8 @@
     for frame in street: ...        # a Source like any other
 
 `config` says what can be asked, `layout` builds the street, `world` moves people and cars, `looks` dresses them,
-`walker` and `car` pose them before the camera (`rig`), `backdrop` paints the empty street, `paint` is the brush, `scene` puts a frame together.
+`walker` and `car` pose them before the camera (`rig`), `backdrop` paints the empty street, `paint` is the brush and
+`scene` puts a frame together.
 """
 
 from tracker.sources.street.config import StreetConfig

@@ -41,12 +41,11 @@ from tracker.sources.street.paint import (
     WIDTH,
     capsule,
     cast,
-    corner,
     ellipse,
     grain,
     paint,
     pattern,
-    polygon,
+    quadrangle,
     smooth_grain,
 )
 from tracker.sources.street.rig import project
@@ -240,11 +239,19 @@ def pose_post(post, camera, shift_x, shift_y, parts):  # type: ignore[no-untyped
     elif kind == 1:
         ellipse(parts[1], x, top + 0.1 * scale, 0.33 * scale, 0.0, 0.0, 0.33 * scale, lamp, 0.0)
         ellipse(parts[2], x, top + 0.1 * scale, 0.28 * scale, 0.0, 0.0, 0.28 * scale, face, 0.1)
-        polygon(parts[3], 4, lamp, 0.0)
-        corner(parts[3], 0, x - 0.17 * scale, top + 0.06 * scale)
-        corner(parts[3], 1, x + 0.17 * scale, top + 0.06 * scale)
-        corner(parts[3], 2, x + 0.17 * scale, top + 0.15 * scale)
-        corner(parts[3], 3, x - 0.17 * scale, top + 0.15 * scale)
+        quadrangle(
+            parts[3],
+            x - 0.17 * scale,
+            top + 0.06 * scale,
+            x + 0.17 * scale,
+            top + 0.06 * scale,
+            x + 0.17 * scale,
+            top + 0.15 * scale,
+            x - 0.17 * scale,
+            top + 0.15 * scale,
+            lamp,
+            0.0,
+        )
         n = 4
     return n
 
@@ -294,7 +301,7 @@ def _wall(u, y, house):  # type: ignore[no-untyped-def]
 
 @inlined
 def _facade(u, y, house):  # type: ignore[no-untyped-def]
-    """Colour of a facade at u metres from its left corner, y metres up."""
+    """Colour of a facade at u metres from its left y metres up."""
     wide, high, bay, storey = house[1] - house[0], house[2], house[12], house[13]
     b, g, r = _wall(u, y, house)
     shade = 1.0

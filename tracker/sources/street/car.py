@@ -52,8 +52,8 @@ _PANE = np.array([62.0, 52.0, 42.0])
 _BLACK = np.array([34.0, 34.0, 34.0])
 # BGR: head lamp, rear lamp, grille, plate
 _LAMPS = np.array([[215.0, 240.0, 248.0], [40.0, 34.0, 200.0], [40.0, 40.0, 40.0], [205.0, 205.0, 205.0]])
-# sill, two door lines, head and rear lamp seen from the side: from and to along (share of the half length, then metres),
-# from and to up (share of the deck's height, then metres)
+# sill, two door lines, head and rear lamp seen from the side: from and to along (share of the half length, then
+# metres), from and to up (share of the deck's height, then metres)
 _TRIM = np.array(
     [
         [-1.0, 0.02, 1.0, -0.05, 0.0, 0.24, 0.0, 0.36],
@@ -69,7 +69,7 @@ _TRIM_GAIN = np.array([0.42, 0.62, 0.62])
 @kernel
 def pose_car(look, pose, camera, shift_x, shift_y, parts):  # type: ignore[no-untyped-def]
     """Parts of a car, back to front; returns how many. Arguments as for `pose_walker`."""
-    rig = set_up(camera, pose, shift_x, shift_y, 0)
+    rig = set_up(camera, pose, shift_x, shift_y, 0.0)
     length, wide, high = look[LENGTH], look[WIDE], look[HIGH]
     half, deck = length / 2, (0.60 if high < _VAN_HEIGHT_M else 0.50) * high
     body = np.array([
@@ -83,13 +83,10 @@ def pose_car(look, pose, camera, shift_x, shift_y, parts):  # type: ignore[no-un
         [front, high * 0.97], [half - look[BONNET] + 0.12, deck * 0.985],
     ])  # fmt: skip
     quad = np.empty((8, 3))
-    n = 0
-    for storey in range(2):
-        if storey == 0:
-            n = _hull(body, wide / 2, wide / 2, False, look, rig, quad, parts, n)
-            n = _lamps(half, deck, look, rig, quad, parts, n)
-        else:
-            n = _hull(cabin, wide / 2 - 0.04, wide / 2 - 0.20, True, look, rig, quad, parts, n)
+    n = np.int64(0)  # see `pose_walker`
+    n = _hull(body, wide / 2, wide / 2, look, rig, quad, parts, n)
+    n = _lamps(half, deck, look, rig, quad, parts, n)
+    n = _hull(cabin, wide / 2 - 0.04, wide / 2 - 0.20, look, rig, quad, parts, n)
     n = _windows(cabin, deck, look, rig, quad, parts, n)
     return _wheels(half, look, rig, pose[PHASE], parts, n)
 
@@ -107,13 +104,18 @@ def _at(rig, along, side, up):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _set(quad, k, along, side, up):  # type: ignore[no-untyped-def]
-    quad[k, 0], quad[k, 1], quad[k, 2] = along, side, up
+def _corners(quad, a0, s0, y0, a1, s1, y1, a2, s2, y2, a3, s3, y3):  # type: ignore[no-untyped-def]
+    """Four corners (along, side, up) into the first rows of `quad`."""
+    quad[0, 0], quad[0, 1], quad[0, 2] = a0, s0, y0
+    quad[1, 0], quad[1, 1], quad[1, 2] = a1, s1, y1
+    quad[2, 0], quad[2, 1], quad[2, 2] = a2, s2, y2
+    quad[3, 0], quad[3, 1], quad[3, 2] = a3, s3, y3
 
 
 @kernel
-def _face(rig, points, corners, colour, shade, parts, n):  # type: ignore[no-untyped-def]
+def _face(rig, points, colour, shade, parts, n):  # type: ignore[no-untyped-def]
     """A face from points of the car, whichever way round they run; returns n + 1, or n where it is seen edge-on."""
+    corners = len(points)
     twice = 0.0
     x0, y0 = _at(rig, points[corners - 1, 0], points[corners - 1, 1], points[corners - 1, 2])
     polygon(parts[n], corners, colour, shade)
@@ -135,8 +137,8 @@ def _face(rig, points, corners, colour, shade, parts, n):  # type: ignore[no-unt
 def _pane(rig, points, parts, n):  # type: ignore[no-untyped-def]
     """A window: dark glass that reflects some sky at its upper edge."""
     colour = np.empty(3)
-    tint(rig, _PANE, 0, 1.0, colour)
-    after = _face(rig, points, 4, colour, 0.0, parts, n)
+    tint(rig, _PANE, 1.0, colour)
+    after = _face(rig, points, colour, 0.0, parts, n)
     for k in range(3):
         colour[k] = 0.45 * rig[HAZE_B + k] + 0.55 * colour[k]
     pattern(parts[n], GLASS, 1.0, colour)
@@ -144,8 +146,11 @@ def _pane(rig, points, parts, n):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _hull(profile, low, top, glazed, look, rig, quad, parts, n):  # type: ignore[no-untyped-def]
-    """Extruded profile, `low` and `top` wide: the strips that look at the camera, then the near side."""
+def _hull(profile, low, top, look, rig, quad, parts, n):  # type: ignore[no-untyped-def]
+    """Extruded profile, `low` and `top` wide: the strips that look at the camera, then the near side.
+
+    A profile that leans inwards is a cabin and has panes.
+    """
     m = len(profile)
     floor, roof = profile[0, 1], profile[0, 1]
     for k in range(m):
@@ -162,19 +167,16 @@ def _hull(profile, low, top, glazed, look, rig, quad, parts, n):  # type: ignore
         tilt = up / math.sqrt(out * out + up * up)
         for glass in range(2):
             w0, w1 = (w0, w1) if glass == 0 else (0.86 * w0, 0.86 * w1)
-            _set(quad, 0, a0, w0, y0)
-            _set(quad, 1, a1, w1, y1)
-            _set(quad, 2, a1, -w1, y1)
-            _set(quad, 3, a0, -w0, y0)
+            _corners(quad, a0, w0, y0, a1, w1, y1, a1, -w1, y1, a0, -w0, y0)
             if glass == 0:
-                tint(rig, look, PAINT, 0.80 + 0.38 * max(tilt, 0.0), colour)
-                n = _face(rig, quad, 4, colour, 0.05, parts, n)
-            elif glazed and tilt < 0.93:
-                n = _pane(rig, quad, parts, n)
+                tint(rig, look[PAINT : PAINT + 3], 0.80 + 0.38 * max(tilt, 0.0), colour)
+                n = _face(rig, quad[:4], colour, 0.05, parts, n)
+            elif top < low and tilt < 0.93:
+                n = _pane(rig, quad[:4], parts, n)
     for k in range(m):
-        _set(quad, k, profile[k, 0], low + lean * (profile[k, 1] - floor), profile[k, 1])
-    tint(rig, look, PAINT, 0.90, colour)
-    return _face(rig, quad, m, colour, 0.20, parts, n)
+        quad[k, 0], quad[k, 1], quad[k, 2] = profile[k, 0], low + lean * (profile[k, 1] - floor), profile[k, 1]
+    tint(rig, look[PAINT : PAINT + 3], 0.90, colour)
+    return _face(rig, quad[:m], colour, 0.20, parts, n)
 
 
 @inlined
@@ -190,25 +192,19 @@ def _lamps(half, deck, look, rig, quad, parts, n):  # type: ignore[no-untyped-de
             low, top, kind = 0.50 * deck, 0.72 * deck, 0
             if k == 2:
                 s0, s1, low, top, kind = 0.20 * wide, -0.20 * wide, 0.36 * deck, 0.52 * deck, 2
-            tint(rig, _LAMPS[kind if end > 0.0 else kind + 1], 0, 1.0, colour)
-            _set(quad, 0, a, s0, low)
-            _set(quad, 1, a - 0.05 * end, s0, top)
-            _set(quad, 2, a - 0.05 * end, s1, top)
-            _set(quad, 3, a, s1, low)
-            n = _face(rig, quad, 4, colour, 0.15, parts, n)
+            tint(rig, _LAMPS[kind if end > 0.0 else kind + 1], 1.0, colour)
+            _corners(quad, a, s0, low, a - 0.05 * end, s0, top, a - 0.05 * end, s1, top, a, s1, low)
+            n = _face(rig, quad[:4], colour, 0.15, parts, n)
     for k in range(len(_TRIM)):
         if k < 3:
-            tint(rig, look, PAINT, _TRIM_GAIN[k], colour)
+            tint(rig, look[PAINT : PAINT + 3], _TRIM_GAIN[k], colour)
         else:
-            tint(rig, _LAMPS[k - 3], 0, 1.0, colour)
+            tint(rig, _LAMPS[k - 3], 1.0, colour)
         trim = _TRIM[k]
         a0, a1 = trim[0] * half + trim[1], trim[2] * half + trim[3]
         low, top = trim[4] * deck + trim[5], trim[6] * deck + trim[7]
-        _set(quad, 0, a0, wide / 2, low)
-        _set(quad, 1, a0, wide / 2, top)
-        _set(quad, 2, a1, wide / 2, top)
-        _set(quad, 3, a1, wide / 2, low)
-        n = _face(rig, quad, 4, colour, 0.0, parts, n)
+        _corners(quad, a0, wide / 2, low, a0, wide / 2, top, a1, wide / 2, top, a1, wide / 2, low)
+        n = _face(rig, quad[:4], colour, 0.0, parts, n)
     return n
 
 
@@ -229,11 +225,22 @@ def _windows(cabin, deck, look, rig, quad, parts, n):  # type: ignore[no-untyped
     w0, w1 = side - lean * (low - floor), side - lean * (top - floor)
     for k in range(panes):
         a, b = k / panes + 0.02 * k, (k + 1) / panes - 0.02 * (panes - 1 - k)
-        _set(quad, 0, back0 + (front0 - back0) * a, w0, low)
-        _set(quad, 1, back1 + (front1 - back1) * a, w1, top)
-        _set(quad, 2, back1 + (front1 - back1) * b, w1, top)
-        _set(quad, 3, back0 + (front0 - back0) * b, w0, low)
-        n = _pane(rig, quad, parts, n)
+        _corners(
+            quad,
+            back0 + (front0 - back0) * a,
+            w0,
+            low,
+            back1 + (front1 - back1) * a,
+            w1,
+            top,
+            back1 + (front1 - back1) * b,
+            w1,
+            top,
+            back0 + (front0 - back0) * b,
+            w0,
+            low,
+        )
+        n = _pane(rig, quad[:4], parts, n)
     return n
 
 
@@ -242,8 +249,8 @@ def _wheels(half, look, rig, roll, parts, n):  # type: ignore[no-untyped-def]
     """The two wheels of the near side: arch, tyre, rim with turning spokes."""
     r, side = 0.31 if look[HIGH] < 1.6 else 0.35, look[WIDE] / 2 + 0.01
     dark, light = np.empty(3), np.empty(3)
-    tint(rig, _BLACK, 0, 1.0, dark)
-    tint(rig, look, RIM, 1.0, light)
+    tint(rig, _BLACK, 1.0, dark)
+    tint(rig, look[RIM : RIM + 3], 1.0, light)
     for end in range(2):
         along = -0.60 * half if end == 0 else 0.62 * half
         x, y = _at(rig, along, side, r)
@@ -268,7 +275,7 @@ def _wheels(half, look, rig, roll, parts, n):  # type: ignore[no-untyped-def]
 @kernel
 def shade_car(look, pose, camera, shift_x, shift_y, strength, out):  # type: ignore[no-untyped-def]
     """Two rows for `paint.cast`: below the car, and away from the sun."""
-    rig = set_up(camera, pose, shift_x, shift_y, 0)
+    rig = set_up(camera, pose, shift_x, shift_y, 0.0)
     u, v, hu, hv = rig[AT_U], rig[AT_V], rig[FORE_U], rig[FORE_V]
     long, broad = look[LENGTH] * 0.5 + 0.25, look[WIDE] * 0.5 + 0.22
     shadow_row(rig, u, v, long * hu, long * hv, broad * hv, -broad * hu, 0.55, 1.0, 0.45, out[0])

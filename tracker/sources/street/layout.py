@@ -1,7 +1,7 @@
 """Where everything of a street stands: camera, strips of ground, houses, hedges, trees, posts, and the light.
 
-World: u metres along the street to the right, v metres across it away from the camera, y metres up; the camera stands at
-u = v = 0. Strips of ground lie at fixed v: near sidewalk, road, far sidewalk, verge, then the plane of the facades.
+World: u metres along the street to the right, v metres across it away from the camera, y metres up; the camera stands
+at u = v = 0. Strips of ground lie at fixed v: near sidewalk, road, far sidewalk, verge, then the plane of the facades.
 Pictures keep verticals vertical: the camera is turned about y only and the horizon is moved instead of pitching.
 """
 

@@ -1,8 +1,8 @@
 """The brush: shapes onto an image and, without any blending, onto its label maps.
 
-A picture is a list of parts, one float64 row each (columns below). Every part has a signed distance per pixel: colour is
-blended by it over one pixel at the edge, labels are set exactly where it is not positive. Only + - * / sqrt and whole
-numbers are used, so that a picture has the same bits on every machine.
+A picture is a list of parts, one float64 row each (columns below). Every part has a signed distance per pixel: colour
+is blended by it over one pixel at the edge, labels are set exactly where it is not positive. Only + - * / sqrt and
+whole numbers are used, so that a picture has the same bits on every machine.
 
 Shapes: a capsule between two circles, an ellipse given by two half axes, a convex polygon of 3 to 8 corners
 (clockwise as seen in the picture). Distances are in pixels, x right, y down, pixel (x, y) has its centre at +0.5.
@@ -94,6 +94,15 @@ def polygon(part, corners, colour, shade):  # type: ignore[no-untyped-def]
 def corner(part, k, x, y):  # type: ignore[no-untyped-def]
     """Corner k of a polygon."""
     part[SHAPE + 2 * k], part[SHAPE + 2 * k + 1] = x, y
+
+
+@inlined
+def quadrangle(part, x0, y0, x1, y1, x2, y2, x3, y3, colour, shade):  # type: ignore[no-untyped-def]
+    """A polygon of four corners, clockwise in the picture."""
+    _start(part, POLYGON, colour, shade)
+    part[COUNT] = 4
+    part[SHAPE], part[SHAPE + 1], part[SHAPE + 2], part[SHAPE + 3] = x0, y0, x1, y1
+    part[SHAPE + 4], part[SHAPE + 5], part[SHAPE + 6], part[SHAPE + 7] = x2, y2, x3, y3
 
 
 @inlined
@@ -273,7 +282,7 @@ def paint(parts, count, owner, label, salt, sun_x, image, ids, classes):  # type
 
 @kernel
 def cast(shadows, count, ground, image, classes):  # type: ignore[no-untyped-def]
-    """Darken the ground by soft shadows: rows x, y, ax, ay, bx, by (half axes), strength, squareness 0 or 1, softness."""
+    """Darken the ground by soft shadows: rows x, y, ax, ay, bx, by (half axes), strength, square 0 or 1, softness."""
     height, width = classes.shape
     for p in range(count):
         x, y, ax, ay = shadows[p, 0], shadows[p, 1], shadows[p, 2], shadows[p, 3]
@@ -324,8 +333,8 @@ def develop(image, tone, noise, offsets):  # type: ignore[no-untyped-def]
         at = offsets[y] % ring
         for x in range(width):
             for k in range(3):
-                value = np.int32(tone[k, image[y, x, k]]) + np.int32(noise[at + 3 * x + k])
-                image[y, x, k] = np.uint8(min(max(value, 0), 255))
+                value = tone[k, image[y, x, k]] + int(noise[at + 3 * x + k])
+                image[y, x, k] = min(max(value, 0), 255)
 
 
 @kernel

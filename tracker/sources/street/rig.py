@@ -18,8 +18,8 @@ TALL, STOUT, PRINT, PRINT_M, STYLE, BAG, HAT, SLEEVE, LENGTH, WIDE, HIGH, BONNET
 SKIN, HAIR, SHIRT, INK, LEGS, SHOES, EXTRA = range(14, 35, 3)
 PAINT, RIM = 14, 17  # of a car
 LOOK = 35
-# Columns of a rig after those of the camera: place and heading, unit vector to the other side, veil of haze 0..1, picture
-# of the foot point and pixels per metre there, pixels per metre forward and sideways
+# Columns of a rig after those of the camera: place, heading, unit vector to the side, veil of haze 0..1, picture of the
+# foot point and pixels per metre there, pixels per metre forward and sideways
 AT_U, AT_V, FORE_U, FORE_V, SIDE_U, SIDE_V, VEIL, FOOT_X, FOOT_Y, SCALE, FORE_X, FORE_Y, SIDE_X, SIDE_Y = range(12, 26)
 
 
@@ -44,8 +44,8 @@ def set_up(camera, pose, shift_x, shift_y, side):  # type: ignore[no-untyped-def
     rig[CENTRE_X] += shift_x
     rig[HORIZON] += shift_y
     u, v, hu, hv = pose[U], pose[V], pose[HEAD_U], pose[HEAD_V]
-    if side == 0:
-        side = 1 if hv * u - hu * v < 0.0 else -1
+    if side == 0.0:
+        side = 1.0 if hv * u - hu * v < 0.0 else -1.0
     rig[AT_U], rig[AT_V], rig[FORE_U], rig[FORE_V] = u, v, hu, hv
     rig[SIDE_U], rig[SIDE_V] = hv * side, -hu * side
     x, y, scale = project(rig, u, v, 0.0)
@@ -61,11 +61,11 @@ def set_up(camera, pose, shift_x, shift_y, side):  # type: ignore[no-untyped-def
 
 
 @inlined
-def tint(rig, colour, at, gain, out):  # type: ignore[no-untyped-def]
-    """`colour[at : at + 3]` under the light of `gain` behind the rig's haze, into `out`."""
+def tint(rig, colour, gain, out):  # type: ignore[no-untyped-def]
+    """A colour (3,) under light of `gain`, behind the rig's haze, into `out`."""
     veil = rig[VEIL]
     for k in range(3):
-        out[k] = min(colour[at + k] * gain, 250.0) * (1.0 - veil) + rig[HAZE_B + k] * veil
+        out[k] = min(colour[k] * gain, 250.0) * (1.0 - veil) + rig[HAZE_B + k] * veil
 
 
 @inlined

@@ -77,7 +77,7 @@ class Street:
     """A street with people and cars, rendered; also a `Source`: iterating gives its frames in order.
 
     `render(i)` depends on the config and i alone: any order, any number of threads, the same bits on every machine.
-    The first access lays out the street (about 0.1 s for 960x540; and some seconds of compilation once per installation).
+    The first access lays out the street (0.3 s for 960x540, after some seconds of compilation once per installation).
 
     Args:
         config: what to show; or nothing, and its fields as keyword arguments.

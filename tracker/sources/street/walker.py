@@ -11,7 +11,7 @@ import numpy as np
 
 from tracker._jit import inlined, kernel
 from tracker.sources.street.layout import COS, SIN, SUN_X
-from tracker.sources.street.paint import capsule, corner, ellipse, pattern, polygon, sine
+from tracker.sources.street.paint import capsule, ellipse, pattern, quadrangle, sine
 from tracker.sources.street.rig import (
     AT_U,
     AT_V,
@@ -84,14 +84,14 @@ def pose_walker(look, pose, camera, shift_x, shift_y, parts):  # type: ignore[no
         shift_y: likewise.
         parts: (at least 40, WIDTH), written.
     """
-    rig = set_up(camera, pose, shift_x, shift_y, 1)
+    rig = set_up(camera, pose, shift_x, shift_y, 1.0)
     away = rig[FORE_U] * camera[SIN] + rig[FORE_V] * camera[COS]  # 1: seen from behind, -1: from the front
     far = 1.0 if rig[FORE_V] * camera[SIN] - rig[FORE_U] * camera[COS] > 0.0 else -1.0  # the arm and leg behind
     pace = pose[SPEED]
     stride = min(pace / 1.35, 1.5) * 0.23 * look[TALL]
     sink = look[TALL] * 0.012 * sine(2.0 * pose[PHASE] + 0.25) * min(pace, 1.0) - 0.10 * stride
     hip, shoulder = 0.51 * look[TALL] + sink, 0.80 * look[TALL] + sink
-    n = 0
+    n = np.int64(0)  # a plain 0 is a type of its own to numba: everything below would be compiled twice
     if int(look[BAG]) == BACKPACK and away < 0.2:
         n = _backpack(look, rig, parts, n)
     for turn in range(2):
@@ -118,12 +118,13 @@ def _leg(look, rig, side, phase, hip, stride, pace, gain, parts, n):  # type: ig
     sole = 0.045 * t + 0.06 * t * max(0.0, sine(phase + 0.25)) * pace
     knee, knee_up = _joint(0.0, hip, foot, sole, 0.470 * t, 1.0)
     top, low = side * 0.055 * t, side * 0.050 * t
-    tint(rig, look, SKIN if style in (SHORTS, SKIRT) else LEGS, gain, colour)
+    shin = SKIN if style in (SHORTS, SKIRT) else LEGS
+    tint(rig, look[shin : shin + 3], gain, colour)
     _bone(parts[n], rig, knee, low, knee_up, foot, low, sole, 0.040 * t * stout, 0.027 * t * stout, colour)
-    tint(rig, look, SHOES, gain, colour)
+    tint(rig, look[SHOES : SHOES + 3], gain, colour)
     _bone(parts[n + 1], rig, foot - 0.02 * t, low, sole - 0.018 * t, foot + 0.085 * t, low, sole - 0.024 * t,
           0.026 * t, 0.019 * t, colour)  # fmt: skip
-    tint(rig, look, LEGS, gain, colour)
+    tint(rig, look[LEGS : LEGS + 3], gain, colour)
     _bone(parts[n + 2], rig, 0.0, top, hip, knee, low, knee_up, 0.058 * t * stout, 0.042 * t * stout, colour)
     return n + 3
 
@@ -141,18 +142,27 @@ def _arm(look, rig, side, phase, shoulder, stride, near, parts, n):  # type: ign
         x = rig[FOOT_X] + hand * rig[FORE_X] + low * rig[SIDE_X]
         y = rig[FOOT_Y] + hand * rig[FORE_Y] + low * rig[SIDE_Y] - hand_up * scale
         wide, high = 0.10 * t * scale, (0.15 if int(look[BAG]) == HANDBAG else 0.21) * t * scale
-        tint(rig, look, EXTRA, 1.0, colour)
-        polygon(parts[n], 4, colour, 0.18)
-        corner(parts[n], 0, x - 0.8 * wide, y + 0.2 * high)
-        corner(parts[n], 1, x + 0.8 * wide, y + 0.2 * high)
-        corner(parts[n], 2, x + wide, y + 1.2 * high)
-        corner(parts[n], 3, x - wide, y + 1.2 * high)
+        tint(rig, look[EXTRA : EXTRA + 3], 1.0, colour)
+        quadrangle(
+            parts[n],
+            x - 0.8 * wide,
+            y + 0.2 * high,
+            x + 0.8 * wide,
+            y + 0.2 * high,
+            x + wide,
+            y + 1.2 * high,
+            x - wide,
+            y + 1.2 * high,
+            colour,
+            0.18,
+        )
         n += 1
-    tint(rig, look, SKIN if look[SLEEVE] > 0.5 else SHIRT, gain, colour)
+    bare = SKIN if look[SLEEVE] > 0.5 else SHIRT
+    tint(rig, look[bare : bare + 3], gain, colour)
     _bone(parts[n], rig, elbow, low, elbow_up, hand, low, hand_up, 0.030 * t * stout, 0.023 * t * stout, colour)
-    tint(rig, look, SHIRT, gain, colour)
+    tint(rig, look[SHIRT : SHIRT + 3], gain, colour)
     _bone(parts[n + 1], rig, 0.0, top, shoulder, elbow, low, elbow_up, 0.043 * t * stout, 0.034 * t * stout, colour)
-    tint(rig, look, SKIN, gain, colour)
+    tint(rig, look[SKIN : SKIN + 3], gain, colour)
     _bone(
         parts[n + 2], rig, hand, low, hand_up, hand + 0.01 * t, low, hand_up - 0.035 * t, 0.024 * t, 0.021 * t, colour
     )
@@ -162,7 +172,7 @@ def _arm(look, rig, side, phase, shoulder, stride, near, parts, n):  # type: ign
 @inlined
 def _backpack(look, rig, parts, n):  # type: ignore[no-untyped-def]
     t, colour = look[TALL], np.empty(3)
-    tint(rig, look, EXTRA, 1.0, colour)
+    tint(rig, look[EXTRA : EXTRA + 3], 1.0, colour)
     _bone(parts[n], rig, -0.15 * t, 0.0, 0.60 * t, -0.15 * t, 0.0, 0.745 * t, 0.10 * look[STOUT], 0.088 * look[STOUT],
           colour)  # fmt: skip
     return n + 1
@@ -173,19 +183,27 @@ def _torso(look, rig, hip, shoulder, stride, away, parts, n):  # type: ignore[no
     """Skirt or coat tails, chest, belt, and a backpack that is seen from behind."""
     t, stout, style, scale = look[TALL], look[STOUT], int(look[STYLE]), rig[SCALE]
     shirt, ink, legs = np.empty(3), np.empty(3), np.empty(3)
-    tint(rig, look, SHIRT, 1.0, shirt)
-    tint(rig, look, INK, 1.0, ink)
-    tint(rig, look, LEGS, 1.0, legs)
+    tint(rig, look[SHIRT : SHIRT + 3], 1.0, shirt)
+    tint(rig, look[INK : INK + 3], 1.0, ink)
+    tint(rig, look[LEGS : LEGS + 3], 1.0, legs)
     waist = (0.068 + 0.030 * abs(away)) * t * stout
     chest = (0.076 + 0.034 * abs(away)) * t * stout
     if style in (SKIRT, COAT):
         x, y = rig[FOOT_X], rig[FOOT_Y] - hip * scale
         drop, flare = (0.20 if style == SKIRT else 0.17) * t, waist * 1.12 + 0.22 * stride
-        polygon(parts[n], 4, legs if style == SKIRT else shirt, 0.10)
-        corner(parts[n], 0, x - waist * scale, y - 0.04 * t * scale)
-        corner(parts[n], 1, x + waist * scale, y - 0.04 * t * scale)
-        corner(parts[n], 2, x + flare * scale, y + drop * scale)
-        corner(parts[n], 3, x - flare * scale, y + drop * scale)
+        quadrangle(
+            parts[n],
+            x - waist * scale,
+            y - 0.04 * t * scale,
+            x + waist * scale,
+            y - 0.04 * t * scale,
+            x + flare * scale,
+            y + drop * scale,
+            x - flare * scale,
+            y + drop * scale,
+            legs if style == SKIRT else shirt,
+            0.10,
+        )
         if style == COAT:
             pattern(parts[n], int(look[PRINT]), look[PRINT_M] * scale, ink)
         n += 1
@@ -205,9 +223,9 @@ def _head(look, rig, shoulder, away, parts, n):  # type: ignore[no-untyped-def]
     """Neck, face and hair in the order that the view asks for, hat."""
     t, scale = look[TALL], rig[SCALE]
     skin, hair, hat = np.empty(3), np.empty(3), np.empty(3)
-    tint(rig, look, SKIN, 1.0, skin)
-    tint(rig, look, HAIR, 1.0, hair)
-    tint(rig, look, EXTRA, 1.0, hat)
+    tint(rig, look[SKIN : SKIN + 3], 1.0, skin)
+    tint(rig, look[HAIR : HAIR + 3], 1.0, hair)
+    tint(rig, look[EXTRA : EXTRA + 3], 1.0, hat)
     neck = 0.5 * (shoulder + 0.90 * t)
     _bone(parts[n], rig, 0.0, 0.0, neck - 0.03 * t, 0.01 * t, 0.0, neck + 0.02 * t, 0.032 * t, 0.030 * t, skin)
     r = 0.062 * t * scale
@@ -229,7 +247,7 @@ def _head(look, rig, shoulder, away, parts, n):  # type: ignore[no-untyped-def]
 @kernel
 def shade_walker(look, pose, camera, shift_x, shift_y, strength, out):  # type: ignore[no-untyped-def]
     """Two rows for `paint.cast`: below the feet, and away from the sun."""
-    rig = set_up(camera, pose, shift_x, shift_y, 1)
+    rig = set_up(camera, pose, shift_x, shift_y, 1.0)
     u, v, hu, hv = rig[AT_U], rig[AT_V], rig[FORE_U], rig[FORE_V]
     shadow_row(rig, u, v, 0.24 * hu, 0.24 * hv, 0.2 * hv, -0.2 * hu, 0.45, 0.0, 0.9, out[0])
     tu, tv = sun_length(camera[SUN_X], look[TALL])

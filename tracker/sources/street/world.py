@@ -1,8 +1,8 @@
 """Everybody's life: one compiled run over all frames that walks the people and drives the cars.
 
-People follow a few way points along a sidewalk: straight through, with stops, turning round, or over the zebra when no car
-comes. Cars keep to their lane, to the car ahead and brake for people on the road. Slots never change their kind; when
-one's life ends outside the picture, the next life of that slot begins a little later with a new id.
+People follow a few way points along a sidewalk: straight through, with stops, turning round, or over the zebra when no
+car comes. Cars keep to their lane and off the car ahead, and brake for people on the road. Slots never change their
+kind; when one's life ends outside the picture, the next life of that slot begins a little later with a new id.
 """
 
 from __future__ import annotations
@@ -204,9 +204,9 @@ def _walk(j, pace, dt, kinds, ids, state, points, plan, wait):  # type: ignore[n
     if wait[j] > 0.0:
         wait[j] -= dt
         state[j, SPEED] = max(0.0, state[j, SPEED] - 3.0 * dt)
-        if wait[j] <= 0.0 and points[plan[j, 1] - 1, 3] > 0.0:
-            if not _road_is_free(points[plan[j, 1] - 1, 0], kinds, ids, state):
-                wait[j] = 0.2
+        here = points[plan[j, 1] - 1]
+        if wait[j] <= 0.0 and here[3] > 0.0 and not _road_is_free(here[0], kinds, ids, state):
+            wait[j] = 0.2
     goal_u, goal_v = points[plan[j, 1], 0], points[plan[j, 1], 1]
     du, dv = goal_u - state[j, U], goal_v - state[j, V]
     far = math.sqrt(du * du + dv * dv)

@@ -44,3 +44,27 @@ def covered_slowly(parts: NDArray[np.float64], height: int, width: int) -> NDArr
                 inside &= (bx - ax) * (y - ay) - (by - ay) * (x - ax) >= 0
             covered |= inside
     return covered
+
+
+def cast_slowly(row: NDArray[np.float64], ground: int, image: NDArray[np.uint8], classes: NDArray[np.uint8]) -> None:
+    """One soft shadow, in place."""
+    x, y, ax, ay, bx, by, strength, square, soft = row
+    j, i = np.mgrid[0 : classes.shape[0], 0 : classes.shape[1]] + 0.5
+    q = np.linalg.inv(np.array([[ax, bx], [ay, by]])) @ np.stack([(i - x).ravel(), (j - y).ravel()])
+    power = 4 if square else 2
+    r = ((q**power).sum(0) ** (1 / power)).reshape(classes.shape)
+    dark = np.where(classes <= ground, np.clip((1 - r) / soft, 0, 1), 0) * strength
+    image[:] = (image * (1 - dark[..., None])).astype(np.uint8)
+
+
+def develop_slowly(
+    image: NDArray[np.uint8], tone: NDArray[np.uint8], noise: NDArray[np.int8], offsets: NDArray[np.int64]
+) -> NDArray[np.uint8]:
+    """Tone curve, then noise."""
+    ring = len(noise) - 3 * image.shape[1]
+    out = np.empty_like(image)
+    for y, row in enumerate(image):
+        grain = noise[offsets[y] % ring :][: row.size].reshape(row.shape)
+        mapped = np.stack([tone[k][row[:, k]] for k in range(3)], axis=1)
+        out[y] = np.clip(mapped.astype(int) + grain, 0, 255)
+    return out

@@ -1,0 +1,322 @@
+"""What `Tracker` promises whatever the detections are."""
+
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.reference.association import crowd, same_tracks
+from tracker.association import Plan, Stage, Tracker
+from tracker.association.state import REALS
+from tracker.association.tracker import Clock
+from tracker.errors import ConfigError, DetectionsError, FrameError
+from tracker.systems import SYSTEMS, create, plan
+from tracker.types import Detections, Frame, TrackState
+
+NAMES = list(SYSTEMS)
+
+
+@st.composite
+def scenes(draw, longest=12):
+    """Frames of small boxes in a small picture: overlaps, ties, duplicates, boxes without area, empty frames."""
+    coordinate = st.integers(0, 24)
+    frames = []
+    for _ in range(draw(st.integers(1, longest))):
+        rows = draw(st.lists(st.tuples(coordinate, coordinate, st.integers(0, 12), st.integers(0, 12)), max_size=6))
+        scores = draw(
+            st.lists(st.sampled_from([0.05, 0.1, 0.3, 0.5, 0.6, 0.95]), min_size=len(rows), max_size=len(rows))
+        )
+        boxes = np.array([(x, y, x + w, y + h) for x, y, w, h in rows], np.float32).reshape(-1, 4)
+        frames.append(Detections(boxes, np.array(scores, np.float32), [i % 2 for i in range(len(rows))]))
+    return frames
+
+
+def run(tracker, frames):
+    return [tracker.update(detections) for detections in frames]
+
+
+def check(tracks, seen_ids):
+    """What holds for every snapshot."""
+    detections = tracks.detections
+    used = tracks.source[tracks.source >= 0]
+    assert sorted([*used, *tracks.unmatched]) == list(range(len(detections))), "each detection comes back once"
+    assert (np.diff(tracks.unmatched) > 0).all()
+    assert np.isfinite(tracks.boxes).all() and (tracks.boxes[:, 2:] > tracks.boxes[:, :2]).all()
+    assert len(set(tracks.ids)) == len(tracks)
+    order = [TrackState.CONFIRMED, TrackState.TENTATIVE, TrackState.COASTING]
+    places = [order.index(s) for s in tracks.states]
+    assert places == sorted(places)
+    assert ((tracks.source >= 0) == (tracks.states != TrackState.COASTING)).all()
+    assert ((tracks.misses == 0) == (tracks.source >= 0)).all() and (tracks.hits >= 1).all()
+    area = (detections.boxes[:, 2] > detections.boxes[:, 0]) & (detections.boxes[:, 3] > detections.boxes[:, 1])
+    assert area[used].all(), "a box without area was tracked"
+    np.testing.assert_array_equal(tracks.scores[tracks.source >= 0], detections.scores[used])
+    np.testing.assert_array_equal(tracks.labels[tracks.source >= 0], detections.labels[used])
+    new = tracks.ids[tracks.hits == 1]
+    new = new[tracks.misses[tracks.hits == 1] == 0]
+    assert not set(new) & seen_ids, "an id was used again"
+    assert set(tracks.ids) <= seen_ids | set(new)
+    seen_ids.update(new.tolist())
+
+
+@settings(max_examples=60, deadline=None)
+@given(scene=scenes(), name=st.sampled_from(NAMES))
+def test_every_snapshot_is_sound(scene, name):
+    tracker, seen = create(name), set()
+    for detections in scene:
+        before = [detections.boxes.copy(), detections.scores.copy(), detections.labels.copy()]
+        check(tracker.update(detections), seen)
+        for array, copy in zip((detections.boxes, detections.scores, detections.labels), before, strict=True):
+            np.testing.assert_array_equal(array, copy)
+    assert sorted(seen) == list(range(1, len(seen) + 1))
+
+
+@settings(max_examples=40, deadline=None)
+@given(scene=scenes(), name=st.sampled_from(NAMES), data=st.data())
+def test_a_longer_run_has_the_same_beginning(scene, name, data):
+    cut = data.draw(st.integers(0, len(scene)))
+    long, short = run(create(name), scene), run(create(name), scene[:cut])
+    assert all(same_tracks(a, b) for a, b in zip(long, short, strict=False))
+
+
+@settings(max_examples=30, deadline=None)
+@given(a=scenes(), b=scenes(), name=st.sampled_from(NAMES))
+def test_two_trackers_do_not_meet(a, b, name):
+    one, two = create(name), create(NAMES[0])
+    mixed = []
+    for k in range(max(len(a), len(b))):
+        if k < len(a):
+            mixed.append(one.update(a[k]))
+        if k < len(b):
+            two.update(b[k])
+    assert all(same_tracks(x, y) for x, y in zip(mixed, run(create(name), a), strict=True))
+
+
+@settings(max_examples=30, deadline=None)
+@given(a=scenes(), b=scenes(), name=st.sampled_from(NAMES))
+def test_reset_begins_anew(a, b, name):
+    tracker = create(name)
+    run(tracker, b)
+    tracker.reset()
+    assert all(same_tracks(x, y) for x, y in zip(run(tracker, a), run(create(name), a), strict=True))
+
+
+@settings(max_examples=40, deadline=None)
+@given(scene=scenes(), name=st.sampled_from(NAMES), data=st.data())
+def test_boxes_without_area_change_nothing(scene, name, data):
+    """Nor do refused ones: NaN and infinity never get as far as the tracker."""
+    plain, disturbed = create(name), create(name)
+    for detections in scene:
+        area = (detections.boxes[:, 2] > detections.boxes[:, 0]) & (detections.boxes[:, 3] > detections.boxes[:, 1])
+        good = detections.select(area)
+        flat = data.draw(st.integers(0, 3))
+        boxes = np.concatenate([good.boxes, np.tile(np.float32([[5, 5, 5, 9]]), (flat, 1))])
+        noisy = Detections(boxes, np.append(good.scores, np.full(flat, 0.9)), np.append(good.labels, [0] * flat))
+        with pytest.raises(DetectionsError):
+            disturbed.update(Detections([[0, 0, np.nan, 5]], [0.9]))
+        a, b = plain.update(good), disturbed.update(noisy)
+        assert same_tracks(a, replace(b, unmatched=a.unmatched))
+        assert b.unmatched.tolist() == [*a.unmatched, *range(len(good), len(noisy))]
+
+
+@settings(max_examples=40, deadline=None)
+@given(scene=scenes(), name=st.sampled_from(NAMES), data=st.data())
+def test_irregular_times_keep_everything_sound(scene, name, data):
+    gap = st.sampled_from([0.0, 1e-6, 0.01, 1 / 30, 0.3, 60.0, 1e7])
+    tracker, seen, now = create(name), set(), 1e9
+    for detections in scene:
+        now += data.draw(gap)
+        tracks = tracker.update(detections, time_s=now)
+        assert tracks.time_s == now
+        check(tracks, seen)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_jitter_of_the_clock_changes_nothing(name):
+    scene, r = crowd(0, 15, 60), np.random.default_rng(0)
+    plain, stamped = create(name), create(name)
+    now = 1234.5
+    for detections in scene:
+        now += (1 + r.uniform(-0.045, 0.045)) / 30
+        assert same_tracks(plain.update(detections), stamped.update(detections, time_s=now))
+
+
+def test_clock():
+    clock = Clock(10.0)
+    assert [clock.advance(None), clock.time_s, clock.advance(None), clock.time_s] == [1.0, 0.0, 1.0, 0.1]
+    assert clock.advance(1.7e9) == 1.0, "the first stamp is no gap"
+    assert clock.advance(1.7e9) == 0.0, "an equal stamp moves nothing"
+    assert clock.advance(1.7e9 + 0.25) == 2.5
+    assert clock.advance(1.7e9 + 0.25 + 0.302) == 3.0, "a whole number of frames but for jitter"
+    assert clock.advance(None) == 1.0, "an unstamped frame comes one frame later"
+    assert clock.time_s == pytest.approx(1.7e9 + 0.652, abs=1e-6)
+    assert clock.advance(1.7e9 + 0.6) == 0.0, "after the last stamp, before the extrapolated time: no step back"
+    assert clock.advance(1.8e9) == 10_000.0, "a gap of years is a long one"
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 99.0])
+def test_bad_times_change_nothing(bad):
+    scene = crowd(1, 8, 20)
+    plain, disturbed = create("bytetrack"), create("bytetrack")
+    for k, detections in enumerate(scene):
+        expected = plain.update(detections, time_s=100 + k / 30)
+        if k:
+            with pytest.raises(FrameError, match="time"):
+                disturbed.update(detections, time_s=bad)
+        assert same_tracks(expected, disturbed.update(detections, time_s=100 + k / 30))
+
+
+def test_time_comes_from_the_frame_unless_given():
+    image = np.zeros((4, 4, 3), np.uint8)
+    tracker = create("sort")
+    assert tracker.update(Detections.empty(), Frame(0, 7.0, image)).time_s == 7.0
+    assert tracker.update(Detections.empty(), Frame(1, 8.0, image), time_s=9.0).time_s == 9.0
+    with pytest.raises(FrameError, match=r"from 9.0 s, got 8.0 s; reset"):
+        tracker.update(Detections.empty(), Frame(1, 8.0, image))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_half_the_frames_with_real_time_keep_the_ids(name):
+    """Dropping every other frame of a steady walk: the real dt makes up for it."""
+    tracker = create(name)
+    ids = set()
+    for k in range(0, 60, 2):
+        x = 100 + 9.0 * k
+        box = Detections([[x, 50, x + 40, 150]], [0.9])
+        ids.update(tracker.update(box, time_s=k / 30).ids.tolist())
+    assert ids == {1}
+
+
+def test_wrong_input_is_refused():
+    with pytest.raises(DetectionsError, match="expected Detections, got ndarray"):
+        create("sort").update(np.zeros((0, 6)))
+    for rate in (0, -1, np.nan, np.inf, "30", True):
+        with pytest.raises(ConfigError, match="frame_rate"):
+            Tracker(plan("sort"), rate)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_huge_and_tiny_boxes_stay_finite(name):
+    tracker, seen = create(name, frame_rate=1.0), set()
+    r = np.random.default_rng(0)
+    for k in range(200):
+        size = 10.0 ** r.uniform(-38, 38.4, (6, 2))
+        corner = r.normal(0, 1, (6, 2)) * 10.0 ** r.uniform(-3, 38, (6, 1))
+        boxes = np.clip(np.concatenate([corner, corner + size], 1), -3e38, 3e38).astype(np.float32)
+        boxes = np.concatenate([boxes, np.float32([[0, 0, 1e-30, 900_000_000], [10, 10, 20, 30]])])
+        detections = Detections(boxes, np.full(8, 0.9))
+        tracks = tracker.update(detections, time_s=float(k * k))
+        assert np.isfinite(tracks.boxes).all()
+        assert np.isfinite(tracker._state.reals[:REALS, : len(tracks)]).all()
+        seen.update(tracks.ids.tolist())
+    assert len(seen) > 8
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_growth_and_heaps_change_no_result(name):
+    """Columns and pair buffers grow in the middle of a run; a state that had the room from the start agrees."""
+    r = np.random.default_rng(5)
+    small, roomy = create(name), create(name)
+    roomy._state.reserve(3000)
+    roomy._state.reserve_edges(400_000)
+    first = small._state.capacity
+    for k in range(6):
+        corner = r.uniform(0, 30, (40 * 2**k // 4, 2))  # everybody on top of everybody
+        boxes = np.concatenate([corner, corner + r.uniform(40, 60, corner.shape)], 1)
+        detections = Detections(boxes.astype(np.float32), r.uniform(0.2, 1, len(boxes)))
+        assert same_tracks(small.update(detections), roomy.update(detections))
+    assert small._state.capacity > first
+    assert len(small._state.edge_weights) > 8 * small._state.capacity, "the heap did not fill the pair buffers"
+    assert small._state.capacity * 8 % 4096 != 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_soak(name):
+    """T35: 20,000 frames of detections that never match: the state neither grows nor slows down."""
+    tracker = create(name)
+    r = np.random.default_rng(0)
+    corner = r.uniform(0, 1e6, (64, 20, 2))
+    frames = [Detections(np.concatenate([c, c + 20], 1).astype(np.float32), np.full(20, 0.9)) for c in corner]
+    sizes = set()
+    for k in range(20_000):
+        tracks = tracker.update(frames[k % 64])
+        if k % 1000 == 500:
+            sizes.add((tracker._state.capacity, tracker._state.nbytes))
+    assert len(sizes) == 1 and len(tracks) <= 60
+    assert tracks.ids.max() > 300_000
+
+
+def test_per_class_matches_only_the_same_label():
+    box = [[10, 10, 50, 90]]
+    for per_class in (False, True):
+        tracker = create("sort", per_class=per_class)
+        tracker.update(Detections(box, [0.9], [1]))
+        tracks = tracker.update(Detections(box, [0.9], [2]))
+        assert tracks.confirmed.ids.tolist() == ([2] if per_class else [1])
+        assert tracks.confirmed.labels.tolist() == [2]
+
+
+def test_a_stage_may_look_at_the_last_box():
+    """A walker who turns round: his prediction runs on, his last box does not."""
+    sources = {}
+    for box in ("predicted", "last"):
+        tracker = Tracker(Plan(stages=(Stage(box=box, gate=0.6),), max_coast_frames=5, tentative_coasts=True))
+        for x in range(0, 200, 20):
+            tracks = tracker.update(Detections([[x, 0, x + 100, 100]], [0.9]))
+            assert tracks.ids.tolist() == [1]
+        tracks = tracker.update(Detections([[160, 0, 260, 100]], [0.9]))
+        sources[box] = dict(zip(tracks.ids.tolist(), tracks.source.tolist(), strict=True))
+    assert sources == {"predicted": {1: -1, 2: 0}, "last": {1: 0}}
+
+
+def test_greedy_and_exact_differ_where_they_should():
+    before = Detections([[0, 0, 100, 100], [40, 0, 140, 100]], [0.9, 0.9])
+    now = Detections([[30, 0, 130, 100], [80, 0, 180, 100]], [0.9, 0.9])
+    sources = {}
+    for solver in ("greedy", "exact"):
+        tracker = Tracker(Plan(stages=(Stage(gate=0.1, solver=solver),), confirm_hits=9, tentative_coasts=True))
+        tracker.update(before)
+        sources[solver] = tracker.update(now).source.tolist()
+    assert sources == {"exact": [0, 1], "greedy": [1, 0]}
+
+
+def test_coasting_tracks_show_predictions_and_expire():
+    tracker = create("sort", max_coast_frames=3)
+    for k in range(8):
+        tracks = tracker.update(Detections([[10 * k, 0, 10 * k + 30, 60]], [0.9]))
+    assert tracks.confirmed.ids.tolist() == [1]
+    lefts = [float(tracks.boxes[0, 0])]
+    for miss in (1, 2, 3):
+        tracks = tracker.update(Detections.empty())
+        assert tracks.coasting.ids.tolist() == [1] and tracks.misses.tolist() == [miss] and len(tracks.confirmed) == 0
+        lefts.append(float(tracks.boxes[0, 0]))
+    np.testing.assert_allclose(np.diff(lefts), 10, atol=0.5)
+    assert len(tracker.update(Detections.empty())) == 0
+
+
+def test_threads_have_their_own_trackers():
+    scenes_ = [crowd(seed, 20, 80) for seed in range(4)]
+    alone = [run(create("bytetrack"), scene) for scene in scenes_]
+    together = [None] * 4
+
+    def work(k):
+        together[k] = run(create("bytetrack"), scenes_[k])
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for a, b in zip(alone, together, strict=True):
+        assert all(same_tracks(x, y) for x, y in zip(a, b, strict=True))
+
+
+def test_warmup_leaves_the_tracker_alone():
+    tracker = create("bytetrack")
+    tracker.update(Detections([[0, 0, 10, 10]], [0.9]))
+    assert 0 <= tracker.warmup() < 120
+    assert tracker.warmup() < 1
+    assert tracker.update(Detections([[0, 0, 10, 10]], [0.9])).ids.tolist() == [1]

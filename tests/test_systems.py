@@ -1,0 +1,72 @@
+"""Rows of SYSTEMS and trackers made from them by name."""
+
+import re
+
+import pytest
+
+from tests.reference.association import crowd
+from tracker.association import Tracker
+from tracker.errors import ConfigError
+from tracker.systems import SYSTEMS, create, options, plan
+
+
+@pytest.mark.parametrize("name", list(SYSTEMS))
+def test_row_is_complete(name):
+    system = SYSTEMS[name]
+    assert system.name == name and system.title and system.notes and "boxes" in system.needs
+    assert re.fullmatch(r"\d{4}\.\d{4,5}", system.paper)
+
+
+@pytest.mark.parametrize("name", list(SYSTEMS))
+def test_every_option_has_a_help_and_takes_its_own_default(name):
+    table = options(name)
+    assert {"min_score", "birth_score", "match_iou", "max_coast_frames", "confirm_hits"} <= set(table)
+    for option, (default, text) in table.items():
+        assert isinstance(default, (bool, int, float, str)) and len(text) > 10
+        assert plan(name, **{option: default}) == SYSTEMS[name].plan
+    assert plan(name) == SYSTEMS[name].plan
+
+
+@pytest.mark.parametrize("name", list(SYSTEMS))
+def test_every_option_sets_something(name):
+    for option, (default, _) in options(name).items():
+        other = "none" if isinstance(default, str) else not default if isinstance(default, bool) else default + 1
+        other = default / 2 + 0.13 if isinstance(default, float) else other
+        changed = plan(name, **{option: other})
+        assert changed != SYSTEMS[name].plan
+        assert (changed.encode() != SYSTEMS[name].plan.encode()).any()
+
+
+def test_one_option_may_set_several_stages():
+    high = plan("bytetrack", high_score=0.4)
+    assert [high.stages[0].score_above, high.stages[1].score_below, high.stages[2].score_above] == [0.4, 0.4, 0.4]
+
+
+def test_trackers_are_separate():
+    a, b = create("sort"), create("sort", frame_rate=10, max_coast_frames=9)
+    assert isinstance(a, Tracker) and a.plan.max_coast_frames == 1 and b.plan.max_coast_frames == 9
+    assert (a.frame_rate, b.frame_rate) == (30.0, 10.0)
+
+
+@pytest.mark.parametrize("name", list(SYSTEMS))
+def test_walkers_keep_their_ids(name):
+    tracker, ids = create(name), []
+    for detections in crowd(7, 12, 100):
+        ids.append(len(tracker.update(detections).confirmed))
+    assert sum(ids[20:]) > 80 * 4
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "said"),
+    [
+        ("deepsort", {}, "no tracker named 'deepsort'; there are sort, bytetrack"),
+        ("sort", {"max_age": 3}, "no option 'max_age'; it has match_iou, motion"),
+        ("sort", {"match_iou": 3}, r"tracker 'sort' with match_iou=3: expected gate as a number from 0 to 1"),
+        ("bytetrack", {"low_score": 0.7}, "low_score=0.7: expected score_above < score_below"),
+        ("sort", {"stages": ()}, "no option 'stages'"),
+        ("sort", {"max_coast_frames": "3"}, "whole number"),
+    ],
+)
+def test_bad_names_and_values(name, given, said):
+    with pytest.raises(ConfigError, match=said):
+        create(name, **given)
