@@ -42,5 +42,10 @@ $(VENV)/installed-export: $(VENV)/installed-dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,export]'
 	@touch $@
 
+# README's picture: one frame of the demo's video.
+docs/demo.jpg: demo
+	$(BIN)/python -c 'import av, cv2; frames = list(av.open("demo/demo.mp4").decode(video=0)); \
+	cv2.imwrite("$@", frames[220].to_ndarray(format="bgr24"), [cv2.IMWRITE_JPEG_QUALITY, 88])'
+
 clean:
 	rm -rf $(VENV) demo out .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,6 +1,6 @@
 """`python -m exporters street`: train the embedded network on rendered streets, export it, prove it, describe it.
 
-The file knows the synthetic street and nothing else; its card says so. Training stops by the clock: 24 minutes of
+The file knows the synthetic street and nothing else; its card says so. Training stops by the clock: 22 minutes of
 optimisation by default, plus the rendering of the frames, on two CPU cores.
 """
 
@@ -36,7 +36,7 @@ from tracker.sources.street import STREET_CLASSES, Street
 
 OUTPUTS = ("semantic", "heat", "offset")
 OPSET = 17
-FUSION = {"threshold": 0.1, "window": 7, "centres": 200, "reach": 20.0, "min_area": 40, "homeless": "stuff"}
+FUSION = {"threshold": 0.1, "window": 9, "centres": 200, "reach": 20.0, "min_area": 40, "homeless": "stuff"}
 SOURCE = (
     "trained by `{command}` on rendered frames of tracker.sources.street only: "
     "it knows that synthetic street and nothing of the real world"

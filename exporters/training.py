@@ -47,7 +47,7 @@ class Recipe:
 
     size: tuple[int, int] = (576, 320)
     crop: tuple[int, int] = (448, 256)
-    minutes: float = 24.0
+    minutes: float = 22.0
     batch: int = 10
     rate: float = 4e-3
     decay: float = 0.02
@@ -190,13 +190,13 @@ def learning_rate(passed: float) -> float:
 def prefers_bfloat16(network: StreetNet, batch: Batch) -> bool:
     """True where this processor runs forward and backward faster in bfloat16; tried, not guessed."""
     trial = copy.deepcopy(network).train()
-    seconds = {}
-    for half in (False, True, False, True):  # the second round counts, the first one warms up
+    seconds = {False: math.inf, True: math.inf}
+    for half in (False, True) * 3:  # the first round warms up, a busy machine may spoil another
         began = time.perf_counter()
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             outputs = trial(batch[0].to(memory_format=torch.channels_last))
         sum(output.float().mean() for output in outputs).backward()
-        seconds[half] = time.perf_counter() - began
+        seconds[half] = min(seconds[half], time.perf_counter() - began)
     return seconds[True] < seconds[False]
 
 

@@ -42,16 +42,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        return int(arguments.execute(arguments))
+        code = int(arguments.execute(arguments))
+        sys.stdout.flush()
+        return code
     except TrackerError as error:
-        if isinstance(error.__context__, BrokenPipeError):  # `tracker run ... -o - | head`: nobody reads on
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 141
+        if isinstance(error.__context__, BrokenPipeError):
+            return _unread()
         print(f"tracker {arguments.command}: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        return _unread()
     except KeyboardInterrupt:
         print(f"tracker {arguments.command}: interrupted", file=sys.stderr)
         return 130
+
+
+def _unread() -> int:
+    """Nobody reads stdout any more (`tracker ... | head`): say nothing, as other commands do."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 141
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> None:

@@ -139,8 +139,8 @@ class PanopticNet(Model):
             if not np.isfinite(values.sum()):
                 raise DetectionsError(f"expected finite numbers in the network's output {name!r}, got NaN or infinity")
         ax, bx, ay, by = placement.on_map(heat.shape[2], heat.shape[1])
-        columns = _axis(placement.source[0], heat.shape[2], ax, bx)
-        rows = _axis(placement.source[1], heat.shape[1], ay, by)
+        columns = map_axis(placement.source[0], heat.shape[2], ax, bx)
+        rows = map_axis(placement.source[1], heat.shape[1], ay, by)
         fused = fuse(semantic, heat[0], offset, self._things, self.fusion, rows, columns)
         keep = np.flatnonzero(self._kept(fused))
         keep = keep[np.argsort(-fused.scores[keep], kind="stable")][: self.config.max_detections]
@@ -153,7 +153,7 @@ class PanopticNet(Model):
         return kept if self.classes is None else kept & np.isin(fused.labels, self.classes)
 
 
-def _axis(pixels: int, cells: int, factor: float, offset: float) -> Axis:
+def map_axis(pixels: int, cells: int, factor: float, offset: float) -> Axis:
     """Pixel i stands at `factor * i + offset` on a map side of `cells`; beyond the outer centres a map is constant."""
     place = np.clip(factor * np.arange(pixels) + offset, 0, cells - 1)
     first = np.minimum(place.astype(np.int32), max(cells - 2, 0))
@@ -184,8 +184,8 @@ def fuse(
         Instances and keys of the picture. No centre gives N = 0, but see `Fusion.homeless`.
     """
     height, width = heat.shape
-    rows = rows or _axis(height, height, 1.0, 0.0)
-    columns = columns or _axis(width, width, 1.0, 0.0)
+    rows = rows or map_axis(height, height, 1.0, 0.0)
+    columns = columns or map_axis(width, width, 1.0, 0.0)
     centres = find_centres(heat, np.float32(fusion.threshold), fusion.window, fusion.centres)
     scores = heat[centres[:, 0], centres[:, 1]]
     if len(centres) == 0 and fusion.homeless == "single":
@@ -222,8 +222,8 @@ def paint(
         rows: likewise.
         columns: likewise.
     """
-    rows = rows or _axis(semantic.shape[1], semantic.shape[1], 1.0, 0.0)
-    columns = columns or _axis(semantic.shape[2], semantic.shape[2], 1.0, 0.0)
+    rows = rows or map_axis(semantic.shape[1], semantic.shape[1], 1.0, 0.0)
+    columns = columns or map_axis(semantic.shape[2], semantic.shape[2], 1.0, 0.0)
     lost = STUFF_THERE if fusion.homeless == "stuff" and not things.all() else Panoptic.VOID
     class_of = np.empty((len(fused.areas) + 1, len(things)), np.int32)
     class_of[0] = np.where(things, lost, np.arange(len(things)))

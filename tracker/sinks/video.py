@@ -103,7 +103,7 @@ class VideoSink(Sink):
         assert self._container is not None
         rate = Fraction(self._fps).limit_denominator(1001)
         # without B-frames (bf=0) the first picture is at 0 in a fragmented file too
-        options = {"preset": "veryfast", "crf": "21", "bf": "0"}
+        options = {"preset": "superfast", "crf": "21", "bf": "0"}
         stream = self._container.add_stream("libx264", rate=rate, options=options)
         stream.width, stream.height = frame.width + frame.width % 2, frame.height + frame.height % 2
         stream.pix_fmt = "yuv420p"

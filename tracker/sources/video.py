@@ -132,7 +132,8 @@ class VideoSource(Source):
                     count += 1
                     yield picture
         except (av.FFmpegError, OSError, ValueError) as error:
-            broken = reason_of(error)
+            damaged = isinstance(error, av.error.InvalidDataError)
+            broken = "the file is damaged or cut short" if damaged else reason_of(error)
         if broken is not None:  # pictures that the decoder's threads still hold are good
             with suppress(av.FFmpegError, OSError, ValueError):
                 for picture in self._stream.codec_context.decode(None):
