@@ -30,11 +30,14 @@ def pack(data, x, y, rect, words):
     across = _across(rect)
     first = rect[0] // 64
     for row in range(rect[1], rect[3]):
-        base = (row - rect[1]) * across
+        at = (row - rect[1]) * across
         line = data[row - y]
-        for column in range(rect[0], rect[2]):
-            if line[column - x] != 0:
-                words[base + column // 64 - first] |= np.uint64(1) << np.uint64(column & 63)
+        for k in range(across):
+            base = (first + k) * 64
+            word = np.uint64(0)
+            for column in range(max(base, rect[0]), min(base + 64, rect[2])):
+                word |= np.uint64(line[column - x] != 0) << np.uint64(column & 63)
+            words[at + k] = word
 
 
 @kernel
@@ -50,34 +53,63 @@ def unpack(words, rect, out):
 
 @kernel
 def find_label_rects(labels, count):
+    """Tight rectangle of every label 1..count; labels come in runs, so a rectangle grows once per run."""
     height, width = labels.shape
     rects = np.zeros((count, 4), np.int32)
     for y in range(height):
-        for x in range(width):
-            k = labels[y, x] - 1
-            if k < 0 or k >= count:
+        line = labels[y]
+        x = 0
+        while x < width:
+            label = line[x]
+            first = x
+            x += 1
+            while x < width and line[x] == label:
+                x += 1
+            if label < 1 or label > count:
                 continue
-            r = rects[k]
+            r = rects[label - 1]
             if r[2] == 0:
-                r[0], r[1], r[2], r[3] = x, y, x + 1, y + 1
+                r[0], r[1], r[2], r[3] = first, y, x, y + 1
             else:
-                r[0] = min(r[0], x)
-                r[2] = max(r[2], x + 1)
+                r[0] = min(r[0], first)
+                r[2] = max(r[2], x)
                 r[3] = y + 1
     return rects
 
 
 @kernel
 def pack_labels(labels, count, rects, starts, words):
+    """Bits of every label, a run at a time."""
     height, width = labels.shape
     for y in range(height):
-        for x in range(width):
-            k = labels[y, x] - 1
-            if k < 0 or k >= count:
+        line = labels[y]
+        x = 0
+        while x < width:
+            label = line[x]
+            first = x
+            x += 1
+            while x < width and line[x] == label:
+                x += 1
+            if label < 1 or label > count:
                 continue
-            r = rects[k]
-            at = starts[k] + (y - r[1]) * _across(r) + x // 64 - r[0] // 64
-            words[at] |= np.uint64(1) << np.uint64(x & 63)
+            r = rects[label - 1]
+            at = starts[label - 1] + (y - r[1]) * _across(r) - r[0] // 64
+            _set_run(words, at, first, x)
+
+
+@inlined
+def _set_run(words, at, first, end):
+    """Set pixels [first, end) of the row whose word for pixel 0 would be `at`."""
+    last = end - 1
+    low = ~np.uint64(0) << np.uint64(first & 63)
+    high = ~np.uint64(0) >> np.uint64(63 - (last & 63))
+    if first // 64 == last // 64:
+        words[at + first // 64] |= low & high
+        return
+    words[at + first // 64] |= low
+    for k in range(first // 64 + 1, last // 64):
+        words[at + k] = ~np.uint64(0)
+    words[at + last // 64] |= high
 
 
 @kernel

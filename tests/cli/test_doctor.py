@@ -7,6 +7,7 @@ import json
 import pytest
 
 from tracker.cli import COMMANDS, doctor, main
+from tracker.systems import SYSTEMS, options
 
 
 def test_doctor_reports_what_really_runs(capfd: pytest.CaptureFixture[str]) -> None:
@@ -44,3 +45,14 @@ def test_an_unknown_command_is_exit_code_2(capsys: pytest.CaptureFixture[str]) -
     with pytest.raises(SystemExit) as caught:
         main(["fly"])
     assert caught.value.code == 2
+
+
+def test_systems_lists_every_row_and_its_parameters(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["systems"]) == 0
+    listed = capsys.readouterr().out
+    for name in SYSTEMS:
+        assert name in listed and main(["systems", name]) == 0
+        printed = capsys.readouterr().out
+        assert all(f"{option}=" in printed for option in options(name))
+    assert main(["systems", "magic"]) == 2
+    assert "no system 'magic'; there are sort" in capsys.readouterr().err

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -189,6 +190,15 @@ def test_what_came_before_the_damage_stays_valid(tmp_path: Path, capfd: pytest.C
         assert sum(1 for _ in container.decode(video=0)) == 4
 
 
+@pytest.fixture
+def sigint_reaches_children() -> Iterator[None]:
+    """A shell's background job ignores SIGINT, and its children inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("sigint_reaches_children")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupt_closes_the_files(tmp_path: Path, number: signal.Signals, code: int) -> None:
     command = [sys.executable, "-m", "tracker", "run", "synth:street?size=320x180&frames=36000", "--model", "street"]
@@ -198,7 +208,10 @@ def test_an_interrupt_closes_the_files(tmp_path: Path, number: signal.Signals, c
         while (not lines.exists() or lines.stat().st_size < 3000) and time.monotonic() < deadline:
             time.sleep(0.05)
         os.kill(process.pid, number)
-        _, errors = process.communicate(timeout=30)
+        try:
+            _, errors = process.communicate(timeout=30)
+        finally:
+            process.kill()
     assert process.returncode == code and "Traceback" not in errors, errors
     frames = [json.loads(line) for line in lines.read_text().splitlines()][1:]
     with av.open(str(tmp_path / "video.mp4")) as container:

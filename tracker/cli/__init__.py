@@ -21,6 +21,7 @@ from tracker.errors import TrackerError
 COMMANDS = {
     "run": "track a video, image folder, camera, stream or synthetic scene",
     "demo": "track the built-in street with the built-in network",
+    "systems": "list the tracking systems and what --set can change",
     "doctor": "say what is installed, which devices really run, and what to mend",
     "models": "say what an ONNX file is and whether the engine can run it",
 }

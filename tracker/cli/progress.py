@@ -11,10 +11,17 @@ from tracker.types import Frame, Tracks
 class Progress:
     """Draws `[####    ]  120/300 frames  41.3 FPS  11 tracks`, at most ten times a second."""
 
-    def __init__(self, length: int | None, *, quiet: bool) -> None:
+    def __init__(self, *, quiet: bool) -> None:
         self.frames = 0
-        self._length = length
+        self._length: int | None = None
         self._shown = not quiet and sys.stderr.isatty()
+        self._start = self._drawn = monotonic()
+        if self._shown:
+            print("opening and compiling (a first run takes some seconds) ...", end="", file=sys.stderr, flush=True)
+
+    def start(self, length: int | None) -> None:
+        """The first frame comes now, of `length` ones where that is known."""
+        self._length = length
         self._start = self._drawn = monotonic()
 
     def __call__(self, frame: Frame, tracks: Tracks) -> None:

@@ -20,8 +20,11 @@ from tracker.cli.config import add_flags, load, option
 from tracker.errors import ConfigError
 
 if TYPE_CHECKING:
+    from tracker.association import Tracker
+    from tracker.models import Model
     from tracker.pipeline import Report, Sink
     from tracker.sinks import RunInfo
+    from tracker.sources import Source
     from tracker.types import Frame, Tracks
 
 
@@ -40,8 +43,10 @@ class RunConfig:
         None, "ONNX file, or 'street' for the built-in network (knows the synthetic street only)"
     )
     family: str | None = option(None, "what kind of network it is, where the file does not say: yolo, yolox, panoptic")
-    tracker: str = option("bytetrack", "published system that associates: sort, bytetrack")
-    set: dict[str, Any] = option({}, "change a parameter of the system, e.g. max_coast_frames=60", metavar="NAME=VALUE")
+    tracker: str = option("bytetrack", "published system that associates, see `tracker systems`")
+    set: dict[str, Any] = option(
+        {}, "change a parameter of the system (`tracker systems NAME` lists them)", metavar="NAME=VALUE"
+    )
     output: str = option("out", "folder for the results, or - for JSON lines on stdout", short="-o")
     save: tuple[str, ...] = option(
         (),
@@ -89,37 +94,22 @@ def track(config: RunConfig) -> int:
     from tracker import pipeline
     from tracker.cli.progress import Progress
     from tracker.cli.rehearsal import rehearse
-    from tracker.models import open_model
     from tracker.sinks import SINKS, RunInfo
-    from tracker.sources import open_source
-    from tracker.systems import create
 
-    if config.model is None:
-        raise ConfigError(
-            "no model given: add --model FILE.onnx, or --model street for the built-in network, which knows the "
-            "synthetic street only"
-        )
     _parts(config, has_masks=True)  # a misspelt output is found before the network is loaded
+    progress = Progress(quiet=config.quiet)
     with contextlib.ExitStack() as stack:
-        source = stack.enter_context(open_source(config.source))
-        associator = create(config.tracker, frame_rate=source.fps or 30.0, **config.set)
-        compiling = threading.Thread(target=associator.warmup, name="compile")
-        compiling.start()  # while the network loads
-        stack.callback(compiling.join)
-        model = open_model(
-            config.model, config.family, config.device, allow_cpu=config.allow_cpu, threads=config.threads,
-            size=config.size, min_score=config.min_score, classes=config.classes or None, names=_names(config.names),
-        )  # fmt: skip
-        compiling.join()
+        stack.callback(progress.close)
+        source, model, associator = _open(config, stack)
         info = RunInfo(
             source=source.name, fps=source.fps, size=source.size, class_names=model.card.class_names,
-            model=Path(config.model).name, system=config.tracker,
+            model=Path(str(config.model)).name, system=config.tracker,
         )  # fmt: skip
         window = _open_window(info, stack) if config.show else None
         parts = _parts(config, has_masks=model.card.task != "detect")
         rehearse(associator, [SINKS[name][0] for name, _ in parts], info)
         sinks = _open_sinks(parts, info)
-        progress = Progress(config.max_frames or source.length, quiet=config.quiet)
+        progress.start(config.max_frames or source.length)
 
         def on_frame(frame: Frame, tracks: Tracks) -> None:
             progress(frame, tracks)
@@ -135,11 +125,34 @@ def track(config: RunConfig) -> int:
             progress.close()
             print(f"tracker: interrupted after {progress.frames} frames; the outputs are complete", file=sys.stderr)
             return 130
-        finally:
-            progress.close()
     if not config.quiet:
         print(summary(report, source.name, parts), file=sys.stderr if config.output == "-" else sys.stdout)
     return 0
+
+
+def _open(config: RunConfig, stack: contextlib.ExitStack) -> tuple[Source, Model, Tracker]:
+    """Source, network and tracker; the tracker compiles while the network loads."""
+    from tracker.models import open_model
+    from tracker.sources import open_source
+    from tracker.systems import create
+
+    if config.model is None:
+        raise ConfigError(
+            "no model given: add --model FILE.onnx, or --model street for the built-in network, which knows the "
+            "synthetic street only"
+        )
+    source = stack.enter_context(open_source(config.source))
+    associator = create(config.tracker, frame_rate=source.fps or 30.0, **config.set)
+    compiling = threading.Thread(target=associator.warmup, name="compile")
+    compiling.start()
+    try:
+        model = open_model(
+            config.model, config.family, config.device, allow_cpu=config.allow_cpu, threads=config.threads,
+            size=config.size, min_score=config.min_score, classes=config.classes or None, names=_names(config.names),
+        )  # fmt: skip
+    finally:
+        compiling.join()
+    return source, model, associator
 
 
 def summary(report: Report, source: str, parts: Sequence[tuple[str, str]]) -> str:
