@@ -1,7 +1,7 @@
 """Tracking quality may not fall below what was recorded.
 
-Detections are the street's own truth: what is lost is lost by the association. The floors are figures of
-`pytest tests/test_quality.py -s` less two points.
+Detections are the street's own truth: what is lost is lost by the association. The floors are the
+figures of the day they were recorded (sort .879, bytetrack .962) less two points.
 """
 
 from __future__ import annotations
@@ -42,6 +42,4 @@ def test_objects_keep_their_ids(name: str, scenes: list) -> None:
         assert len(long) >= 8
         kept += sum(max((n for track, n in counts.items() if track), default=0) for counts in long)
         total += sum(sum(counts.values()) for counts in long)
-    share = kept / total
-    print(f"{name}: {share:.3f} of {total}")
-    assert share >= FLOORS[name]
+    assert kept / total >= FLOORS[name], f"{kept} of {total}"

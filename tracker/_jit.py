@@ -13,10 +13,11 @@ read-only HOME) numba would raise at import; then the temporary folder is used, 
 from __future__ import annotations
 
 import contextlib
-import getpass
 import hashlib
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -24,6 +25,8 @@ from typing import Any
 
 import numba
 from numba import njit
+
+_KEPT_S = 30 * 24 * 3600.0
 
 
 def _fingerprint() -> str:
@@ -55,10 +58,23 @@ def cache_folder() -> Path | None:
     """
     name = Path("kernels", _fingerprint())
     user = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    owner = os.getuid() if hasattr(os, "getuid") else "user"  # a container's user often has no name
     wanted = os.environ.get("NUMBA_CACHE_DIR")
     roots = [Path(wanted)] if wanted else []
-    roots += [Path(user, "trackstream"), Path(tempfile.gettempdir(), f"trackstream-{getpass.getuser()}")]
-    return next((root / name for root in roots if _writable(root / name)), None)
+    roots += [Path(user, "trackstream")] if os.path.isabs(user) else []  # "~" stays where there is no home at all
+    roots += [Path(tempfile.gettempdir(), f"trackstream-{owner}")]
+    folder = next((root / name for root in roots if _writable(root / name)), None)
+    if folder is not None:
+        _drop_old(folder)
+    return folder
+
+
+def _drop_old(folder: Path) -> None:
+    """Remove the caches of versions that nobody has compiled for in the last month."""
+    for other in folder.parent.iterdir():
+        with contextlib.suppress(OSError):
+            if other != folder and time.time() - other.stat().st_mtime > _KEPT_S:
+                shutil.rmtree(other)
 
 
 @contextlib.contextmanager

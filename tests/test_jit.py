@@ -1,0 +1,87 @@
+"""The kernels' cache: found where it can be written, correct where it cannot, never stale."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SCRIPT = """
+import numpy as np
+from tracker._jit import cache_folder
+from tracker.masks import Masks
+masks = Masks.from_dense(np.ones((1, 3, 70), bool))
+print(cache_folder(), masks.areas.tolist())
+"""
+
+
+def run(**environment: str) -> str:
+    clean = {name: value for name, value in os.environ.items() if name not in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME")}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", SCRIPT],
+        env={**clean, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+    return done.stdout.strip()
+
+
+def test_the_users_cache_folder_is_used_and_reused(tmp_path: Path) -> None:
+    folder, _, areas = run(XDG_CACHE_HOME=str(tmp_path)).partition(" ")
+    assert areas == "[210]" and Path(folder).is_relative_to(tmp_path / "trackstream")
+    files = {path: path.stat().st_mtime_ns for path in Path(folder).rglob("*.nbc")}
+    assert files
+    assert run(XDG_CACHE_HOME=str(tmp_path)) == f"{folder} [210]"
+    assert {path: path.stat().st_mtime_ns for path in Path(folder).rglob("*.nbc")} == files
+
+
+def test_numba_cache_dir_comes_first(tmp_path: Path) -> None:
+    assert run(NUMBA_CACHE_DIR=str(tmp_path / "own"), XDG_CACHE_HOME=str(tmp_path)).startswith(str(tmp_path / "own"))
+
+
+def test_a_read_only_home_still_works(tmp_path: Path) -> None:
+    """A file in the place of the folder cannot be written by root either."""
+    (tmp_path / "home").write_text("")
+    printed = run(XDG_CACHE_HOME=str(tmp_path / "home"), TMPDIR=str(tmp_path))
+    assert printed.startswith(str(tmp_path / "trackstream-")) and printed.endswith("[210]")
+
+
+def test_nothing_writable_means_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tracker import _jit
+
+    monkeypatch.setattr(_jit, "_writable", lambda folder: False)
+    _jit.cache_folder.cache_clear()
+    try:
+        assert _jit.cache_folder() is None
+        assert _jit.kernel(lambda x: x + 1)(2) == 3
+    finally:
+        _jit.cache_folder.cache_clear()
+
+
+def test_caches_of_old_versions_go(tmp_path: Path) -> None:
+    kernels = tmp_path / "trackstream" / "kernels"
+    for name, days in (("old", 40), ("recent", 3)):
+        (kernels / name).mkdir(parents=True)
+        os.utime(kernels / name, (time.time() - days * 86400,) * 2)
+    run(XDG_CACHE_HOME=str(tmp_path))
+    assert not (kernels / "old").exists() and (kernels / "recent").exists()
+
+
+def test_a_user_without_name_and_home_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tracker import _jit
+
+    monkeypatch.setattr(_jit.os.path, "expanduser", lambda path: path)
+    monkeypatch.setattr(_jit.tempfile, "gettempdir", lambda: str(tmp_path))
+    for name in ("XDG_CACHE_HOME", "NUMBA_CACHE_DIR", "USER", "LOGNAME"):
+        monkeypatch.delenv(name, raising=False)
+    _jit.cache_folder.cache_clear()
+    try:
+        assert str(_jit.cache_folder()).startswith(str(tmp_path / "trackstream-"))
+    finally:
+        _jit.cache_folder.cache_clear()
