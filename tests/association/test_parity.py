@@ -17,13 +17,12 @@ MOT15 = ("TUD-Campus", "KITTI-13", "ETH-Bahnhof", "PETS09-S2L1")
 MOT17 = ("MOT17-02-SDP", "MOT17-04-SDP", "MOT17-09-SDP", "MOT17-11-SDP")
 
 
-@pytest.mark.parametrize("sequence", ["TUD-Campus", "KITTI-13"])
-@pytest.mark.parametrize("name", ["sort", "bytetrack"])
-def test_bundled_sequences(golden, name, sequence):
-    file = golden / "association" / f"{sequence}.npz"
-    frames = recorded(file)
-    reference = np.load(file)[name]
-    assert len(frames) > 70 and len(reference) > 200
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_recorded_street(golden, name):
+    """What every system returned on the day when it agreed with its authors' tracks."""
+    file = golden / "association" / "street.npz"
+    frames, reference = recorded(file), np.load(file)[name]
+    assert len(frames) == 240 and len(reference) > 1000
     assert differing_frames(create(name), frames, reference) == []
 
 
@@ -95,7 +94,7 @@ def test_same_tracks_without_the_compiler(golden, tmp_path):
     for disabled in "01":
         out = tmp_path / f"{disabled}.npy"
         subprocess.run(
-            [sys.executable, "-c", SCRIPT, str(golden / "association" / "TUD-Campus.npz"), str(out)],
+            [sys.executable, "-c", SCRIPT, str(golden / "association" / "street.npz"), str(out)],
             env={**os.environ, "NUMBA_DISABLE_JIT": disabled},
             check=True,
             timeout=120,
