@@ -18,7 +18,7 @@ MOT17 = ("MOT17-02-SDP", "MOT17-04-SDP", "MOT17-09-SDP", "MOT17-11-SDP")
 
 
 @pytest.mark.parametrize("sequence", ["TUD-Campus", "KITTI-13"])
-@pytest.mark.parametrize("name", ["sort", "bytetrack"])
+@pytest.mark.parametrize("name", ["sort", "bytetrack", "ocsort"])
 def test_bundled_sequences(golden, name, sequence):
     file = golden / "association" / f"{sequence}.npz"
     frames = recorded(file)
@@ -28,7 +28,7 @@ def test_bundled_sequences(golden, name, sequence):
 
 
 @pytest.mark.parametrize("sequence", MOT15 + MOT17)
-@pytest.mark.parametrize("name", ["sort", "bytetrack"])
+@pytest.mark.parametrize("name", ["sort", "bytetrack", "ocsort"])
 def test_all_sequences(shared, name, sequence):
     detections = shared / "data" / "detections"
     mot15 = detections / "mot15" / sequence / "det" / "det.txt"
