@@ -4,24 +4,32 @@ import numpy as np
 import pytest
 
 from tests.reference import association as reference
-from tracker.association.cues import CUES, find_pairs
-from tracker.association.matching import SOLVERS
-from tracker.association.motion import FORMS, MOTION, MOTIONS, XYXY, correct, predict
+from tracker.association.cues import CUES, add_direction, fill_pairs, find_pairs, overlap
+from tracker.association.history import note, remember, replay
+from tracker.association.matching import SOLVERS, match_certain
+from tracker.association.motion import FORMS, MOTION, MOTIONS, XYXY, correct, measure, predict, start
 from tracker.association.plan import Plan, Stage
 from tracker.association.state import (
     BOX,
     COLUMNS,
     DETECTION_BOX,
+    DETECTION_SCORE,
     FACTOR,
+    HEADING,
+    HITS,
+    LAST_BOX,
     MATE_OF_COLUMN,
     MATE_OF_ROW,
     MEASURED,
+    MISSES,
     P00,
     P01,
     P11,
+    PAST_FRAMES,
     PHASE,
     ROWS,
     SEEN,
+    SOURCE,
     STARTS,
     STEP,
     State,
@@ -174,6 +182,131 @@ def test_pairs_equal_the_matrix(cue, gate, rows, columns, spread):
             wanted[wanted <= 0] = -np.inf
             np.testing.assert_allclose(matrix, wanted, rtol=1e-9, atol=1e-12)
             assert find_pairs(*args, weights[:3], places[:3]) == n, "short buffers are not overrun, pairs still counted"
+
+
+def paired_state(r, rows, columns):
+    """Tracks and detections in a heap, and buffers for all their pairs."""
+    state = State()
+    state.reserve(rows + columns)
+    a, b = scatter(r, rows, 120), scatter(r, columns, 120)
+    state.reals[BOX : BOX + 4, :rows], state.reals[DETECTION_BOX : DETECTION_BOX + 4, :columns] = a.T, b.T
+    state.reals[FACTOR, :columns] = 1.0
+    state.reals[DETECTION_SCORE, :columns] = r.uniform(0.2, 1, columns)
+    state.ints[ROWS, :rows], state.ints[COLUMNS, :columns] = np.arange(rows), np.arange(columns)
+    weights, places = np.zeros(rows * columns + 1), np.zeros(rows * columns + 1, np.int64)
+    find_pairs(rows, columns, BOX, DETECTION_BOX, 0.0, 0.0, state.reals, state.ints, weights, places)
+    return state, a, b, weights, places
+
+
+def as_matrix(state, rows, columns, weights, places):
+    matrix = np.full((rows, columns), np.nan)
+    for i in range(rows):
+        for e in range(state.ints[STARTS, i], state.ints[STARTS, i + 1]):
+            matrix[i, places[e]] = weights[e]
+    return matrix
+
+
+@pytest.mark.parametrize("longest", [1, 3, PAST_FRAMES])
+def test_direction_equals_its_twin(longest):
+    """Tracks that were seen now and then, through the kernels that note it; bonuses against the whole past."""
+    r = np.random.default_rng(longest)
+    rows, columns = 12, 15
+    state, _, b, weights, places = paired_state(r, rows, columns)
+    plain = weights.copy()
+    pasts, headings = [{} for _ in range(rows)], [np.zeros(2) for _ in range(rows)]
+    state.ints[HITS, :rows] = 1
+    for frame in range(2, 40):
+        state.ints[SOURCE, :rows] = np.where(r.random(rows) < 0.5, 0, -1)
+        for i in np.flatnonzero(state.ints[SOURCE, :rows] >= 0):
+            box = scatter(r, 1, 120)[0]
+            note(longest, state.reals, state.ints, i, frame, *box)
+            state.reals[LAST_BOX : LAST_BOX + 4, i] = box
+            centre = (box[:2] + box[2:]) / 2
+            if pasts[i]:
+                headings[i] = reference.unit(reference.past_centre(pasts[i], frame, longest), centre)
+            pasts[i][frame] = centre
+            state.ints[HITS, i] += 1
+        remember(state.reals, state.ints, rows)
+        np.testing.assert_allclose(state.reals[HEADING : HEADING + 2, :rows].T, headings, atol=1e-12)
+        weights[:] = plain
+        add_direction(longest, 0.2, frame + 1, rows, state.reals, state.ints, weights, places)
+        added = as_matrix(state, rows, columns, weights - plain, places)
+        for i, j in np.argwhere(~np.isnan(added)):
+            if headings[i].any():
+                start, middle = reference.past_centre(pasts[i], frame + 1, longest), (b[j, :2] + b[j, 2:]) / 2
+                score = state.reals[DETECTION_SCORE, j]
+                wanted = reference.direction_bonus(headings[i], start, middle, score, 0.2)
+                assert added[i, j] == pytest.approx(wanted, abs=1e-9)
+            else:
+                assert added[i, j] == 0
+    assert np.abs(np.nan_to_num(added)).max() > 0.05
+
+
+def test_overlap_equals_find_pairs_to_the_bit():
+    state, _, _, weights, places = paired_state(np.random.default_rng(9), 14, 17)
+    matrix = np.nan_to_num(as_matrix(state, 14, 17, weights, places))
+    for i, j in np.ndindex(14, 17):
+        assert overlap(BOX, i, DETECTION_BOX, j, 0.0, state.reals) == matrix[i, j]
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (4, 9), (15, 12)])
+def test_filled_pairs_are_the_whole_matrix(shape):
+    state, a, b, weights, places = paired_state(np.random.default_rng(1), *shape)
+    size = shape[0] * shape[1]
+    assert fill_pairs(0.5, *shape, state.reals, state.ints, weights[: size - 1], places[: size - 1]) == size
+    assert fill_pairs(0.5, *shape, state.reals, state.ints, weights, places) == size
+    np.testing.assert_allclose(as_matrix(state, *shape, weights, places), reference.box_iou(a, b) + 0.5, rtol=1e-9)
+
+
+def test_certain_matches_are_in_every_full_matching():
+    r, found = np.random.default_rng(2), 0
+    for _ in range(300):
+        rows, columns = r.integers(1, 9, 2)
+        known = r.random((rows, columns)) < 0.3
+        sparse = np.where(known, r.uniform(-0.1, 1, (rows, columns)), 0.0)
+        state = State()
+        state.ints[STARTS, 1 : rows + 1] = np.cumsum(known.sum(1))
+        places, weights = np.nonzero(known)[1].astype(np.int64), sparse[known]
+        match_certain(rows, columns, 0.1, state.reals, state.ints, weights, places)
+        certain = {(i, int(j)) for i, j in enumerate(state.ints[MATE_OF_ROW, :rows]) if j >= 0}
+        found += len(certain)
+        for _ in range(5):  # whatever the others weigh
+            weighed = np.where(known, sparse, r.uniform(-0.1, 0.1, (rows, columns)))
+            assert certain <= reference.full_matching(weighed)
+    assert found > 200
+
+
+@pytest.mark.parametrize("misses", [1, 2, 9])
+def test_replay_equals_its_twin(misses):
+    """A filter frozen at the first missed frame and then led along the line, against filterpy."""
+    r = np.random.default_rng(misses)
+    state, table, form = State(), table_of("xysr"), FORMS["xysr"]
+    reals, ints = state.reals, state.ints
+    ints[HITS, 0], ints[SOURCE, 0], reals[SEEN, 0], reals[STEP, 0] = 5, 0, 1.0, 1.0
+    box = np.array([100.0, 100, 140, 200])
+    start(form, table, reals, 0, *box)
+    twin = reference.Kalman("xysr", reals[X : X + 4, 0].copy())
+    for _ in range(6):
+        box = box + r.normal(4, 1, 4)
+        predict(table, reals, ints, 1)
+        measure(form, reals, 0, *box)
+        twin.predict(1.0)
+        twin.update(reals[MEASURED : MEASURED + 4, 0].copy())
+        correct(table, reals, 1)
+        remember(reals, ints, 1)
+    ints[SOURCE, 0] = -1
+    for k in range(misses):
+        predict(table, reals, ints, 1)
+        remember(reals, ints, 1)
+        ints[MISSES, 0] = k + 1
+    predict(table, reals, ints, 1)
+    new_box = box + 5.0 * misses + r.normal(0, 3, 4)
+    replay(form, table, reals, ints, 0, *new_box)
+    twin.predict(1.0)
+    reference.replay(twin, box, new_box, misses + 1)
+    mine = np.concatenate([reals[X : X + 4, 0], reals[V : V + 4, 0]])
+    np.testing.assert_allclose(mine, twin.filter.x[:, 0], rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(reals[P00 : P00 + 4, 0], twin.filter.P.diagonal()[:4], rtol=1e-9)
 
 
 def solve(name, matrix, r=None):

@@ -27,7 +27,7 @@ def test_recorded_street(golden, name):
 
 
 @pytest.mark.parametrize("sequence", MOT15 + MOT17)
-@pytest.mark.parametrize("name", ["sort", "bytetrack"])
+@pytest.mark.parametrize("name", ["sort", "bytetrack", "ocsort"])
 def test_all_sequences(shared, name, sequence):
     detections = shared / "data" / "detections"
     mot15 = detections / "mot15" / sequence / "det" / "det.txt"

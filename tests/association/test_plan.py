@@ -24,6 +24,10 @@ from tracker.errors import ConfigError
         ({"score_above": 0.6, "score_below": 0.6}, "score_above < score_below"),
         ({"shortcut": 1}, "shortcut to be true or false"),
         ({"fuse_score": "yes"}, "fuse_score"),
+        ({"direction": 2.0, "gate_when": "after"}, "direction as a number from 0 to 1"),
+        ({"direction": 0.2}, "gate_when"),
+        ({"all_pairs": True}, "gate_when"),
+        ({"least_hits": -1}, "least_hits"),
     ],
 )
 def test_bad_stages(fields, said):
@@ -44,6 +48,8 @@ def test_bad_stages(fields, said):
         ({"birth_score": float("nan")}, "birth_score"),
         ({"duplicate_iou": 2}, "duplicate_iou"),
         ({"per_class": 0}, "per_class"),
+        ({"look_back_frames": 7}, "whole number from 1 to 6, got 7"),
+        ({"replay": 1}, "replay"),
     ],
 )
 def test_bad_plans(fields, said):

@@ -47,6 +47,43 @@ def match_greedy(weights):
     return mate
 
 
+def full_matching(weights):
+    """The pairs of a best full matching, by scipy on the whole matrix."""
+    from scipy.optimize import linear_sum_assignment
+
+    return set(zip(*(side.tolist() for side in linear_sum_assignment(weights, maximize=True)), strict=True))
+
+
+def unit(start, end):
+    """Direction between two centres as OC-SORT normalises it."""
+    way = np.subtract(end, start)
+    return way / (np.hypot(*way) + 1e-6)
+
+
+def past_centre(seen, frame, longest):
+    """Centre that a track looks back to, of `seen`: frame number -> centre, in order of frames."""
+    for back in range(longest, 0, -1):
+        if frame - back in seen:
+            return seen[frame - back]
+    return list(seen.values())[-1]
+
+
+def direction_bonus(heading, start, centre, score, weight):
+    """What OC-SORT adds for one pair: weight * score * (pi / 2 - angle) / pi."""
+    cosine = np.clip(np.dot(heading, unit(start, centre)), -1, 1)
+    return weight * score * (np.pi / 2 - np.arccos(cosine)) / np.pi
+
+
+def replay(kalman, last_box, new_box, count):
+    """Filter a gap of `count` frames anew; `kalman` stands predicted at its first one."""
+    a, b = (np.array([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1]) for x1, y1, x2, y2 in (last_box, new_box))
+    for k in range(1, count + 1):
+        if k > 1:
+            kalman.predict(1.0)
+        x, y, w, h = a + (b - a) * k / count
+        kalman.update(np.array([x, y, w * h, w / h]))
+
+
 class Kalman:
     """filterpy's textbook filter with the numbers of a row of `MOTIONS`: 8 states, full matrices, real dt."""
 

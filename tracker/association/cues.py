@@ -7,12 +7,29 @@ and leave as sparse rows: the pairs of row i are entries starts[i] to starts[i +
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from tracker._jit import inlined, kernel
-from tracker.association.state import ALL_INTS, CELLS, COLUMNS, FACTOR, GATHERED, LABEL, ORDER, ROWS, STARTS
+from tracker.association.history import direction, look_back
+from tracker.association.state import (
+    ALL_INTS,
+    CELLS,
+    COLUMNS,
+    DETECTION_BOX,
+    DETECTION_SCORE,
+    DISTANCE,
+    FACTOR,
+    GATHERED,
+    HEADING,
+    HITS,
+    LABEL,
+    ORDER,
+    ROWS,
+    STARTS,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +108,65 @@ def find_pairs(n_rows, n_columns, row_box, column_box, gate, pixel, reals, ints,
                         n += 1
         ints[STARTS, i + 1] = n
     return n
+
+
+@inlined
+def overlap(row_box, t, column_box, j, pixel, reals):  # type: ignore[no-untyped-def]
+    """IoU of one pair of boxes, to the bit what `find_pairs` computes."""
+    x1, y1 = reals[row_box, t], reals[row_box + 1, t]
+    x2, y2 = reals[row_box + 2, t] + pixel, reals[row_box + 3, t] + pixel
+    a1, b1 = reals[column_box, j], reals[column_box + 1, j]
+    a2, b2 = reals[column_box + 2, j] + pixel, reals[column_box + 3, j] + pixel
+    inter = max(min(x2, a2) - max(x1, a1), 0.0) * max(min(y2, b2) - max(y1, b1), 0.0)
+    return inter / ((x2 - x1) * (y2 - y1) + (a2 - a1) * (b2 - b1) - inter)
+
+
+@kernel
+def add_direction(longest, weight, frame, n_rows, reals, ints, weights, columns):  # type: ignore[no-untyped-def]
+    """Add to every pair how well the detection lies ahead of the track.
+
+    With the angle between the way that the track went (`HEADING`) and the way from its detection up to `longest`
+    frames ago to this one: weight * score * (pi / 2 - angle) / pi. A track that has no heading yet gets nothing.
+
+    Source: OC-SORT, arXiv:2203.14360, section 4.2 (observation-centric momentum); times score as in the authors' code.
+    """
+    for i in range(n_rows):
+        t = ints[ROWS, i]
+        if ints[HITS, t] < 2 or (reals[HEADING, t] == 0 and reals[HEADING + 1, t] == 0):
+            continue
+        x, y = look_back(longest, reals, ints, t, frame)
+        for e in range(ints[STARTS, i], ints[STARTS, i + 1]):
+            j = ints[COLUMNS, columns[e]]
+            to_x = (reals[DETECTION_BOX, j] + reals[DETECTION_BOX + 2, j]) / 2
+            to_y = (reals[DETECTION_BOX + 1, j] + reals[DETECTION_BOX + 3, j]) / 2
+            dx, dy = direction(x, y, to_x, to_y)
+            cosine = min(max(dx * reals[HEADING, t] + dy * reals[HEADING + 1, t], -1.0), 1.0)
+            weights[e] += weight * reals[DETECTION_SCORE, j] * (0.5 - math.acos(cosine) / math.pi)
+
+
+@kernel
+def fill_pairs(bonus, n_rows, n_columns, reals, ints, weights, columns):  # type: ignore[no-untyped-def]
+    """Add the pairs that are missing, with weight 0, and then `bonus` to all. `DISTANCE` is used.
+
+    With a bonus that makes every weight positive nobody stays alone who need not: the best matching of these pairs is
+    then what a solver of the full matrix returns.
+
+    Returns:
+        Number of pairs. Where it is greater than the buffers are long, nothing was changed.
+    """
+    if n_rows * n_columns > len(weights):
+        return n_rows * n_columns
+    for i in range(n_rows - 1, -1, -1):  # from the last row on: no row grows over one that was not moved yet
+        for j in range(n_columns):
+            reals[DISTANCE, j] = 0.0
+        for e in range(ints[STARTS, i], ints[STARTS, i + 1]):
+            reals[DISTANCE, columns[e]] = weights[e]
+        first = i * n_columns
+        for j in range(n_columns):
+            weights[first + j] = reals[DISTANCE, j] + bonus
+            columns[first + j] = j
+        ints[STARTS, i + 1] = first + n_columns
+    return n_rows * n_columns
 
 
 @inlined

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tracker._jit import inlined
 from tracker.association.cues import find_pairs
+from tracker.association.history import forget_past
 from tracker.association.motion import start
 from tracker.association.plan import (
     BIRTH_SCORE,
@@ -95,6 +96,7 @@ def give_birth(plan, counters, reals, ints, labels, n, frame):  # type: ignore[n
         ints[LABEL, n] = labels[j]
         ints[SETTLED, n] = 0
         ints[EXPIRED, n] = 0
+        forget_past(reals, ints, n)
         _confirm(plan, ints, n, frame)
         n += 1
     return n

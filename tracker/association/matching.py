@@ -55,6 +55,39 @@ def match_exact(n_rows, n_columns, reals, ints, weights, columns):  # type: igno
 
 
 @kernel
+def match_certain(n_rows, n_columns, spread, reals, ints, weights, columns):  # type: ignore[no-untyped-def]
+    """Only those matches that every best full matching has, however the pairs without an entry are weighed.
+
+    A full matching leaves no row and no column alone that could still be matched. All entries weigh at least
+    -`spread`; pairs without an entry weigh between -`spread` and `spread`. If a full matching gives row i to column b
+    and column j to row a instead, then i with j and a with b is better by at least w(i, j) - spread - w(i, b) -
+    w(a, j). So (i, j) is certain where its weight exceeds the best others of its row and of its column together by
+    more than `spread`. Takes and writes what `match_exact` does.
+    """
+    for j in range(n_columns):
+        ints[MATE_OF_COLUMN, j] = -1
+        reals[DUAL, j] = reals[DISTANCE, j] = spread  # greatest and second greatest weight of the column
+    for i in range(n_rows):
+        for e in range(ints[STARTS, i], ints[STARTS, i + 1]):
+            j = columns[e]
+            if weights[e] > reals[DUAL, j]:
+                reals[DUAL, j], reals[DISTANCE, j] = weights[e], reals[DUAL, j]
+            elif weights[e] > reals[DISTANCE, j]:
+                reals[DISTANCE, j] = weights[e]
+    for i in range(n_rows):
+        ints[MATE_OF_ROW, i] = -1
+        best, most, other = -1, spread, spread
+        for e in range(ints[STARTS, i], ints[STARTS, i + 1]):
+            if weights[e] > most:
+                best, most, other = columns[e], weights[e], most
+            elif weights[e] > other:
+                other = weights[e]
+        if best >= 0 and most >= reals[DUAL, best] and most > other + reals[DISTANCE, best] + spread:
+            ints[MATE_OF_ROW, i] = best
+            ints[MATE_OF_COLUMN, best] = i
+
+
+@kernel
 def match_greedy(n_rows, n_columns, reals, ints, weights, columns):  # type: ignore[no-untyped-def]
     """Heaviest pair first, then the heaviest of what is left; takes and writes what `match_exact` does.
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tracker.association.cues import CUES
 from tracker.association.matching import SOLVERS
 from tracker.association.motion import FORMS, MOTIONS
-from tracker.association.state import COASTING, CONFIRMED, TENTATIVE
+from tracker.association.state import COASTING, CONFIRMED, PAST_FRAMES, TENTATIVE
 from tracker.errors import ConfigError
 
 # An encoded plan is one float64 table: a row of rules, four rows of motion (`MOTION`, see motion.py), a row per stage.
@@ -22,11 +22,25 @@ RULES, FIRST_STAGE = 0, 5
 # columns of the rules
 (
     FORM, PIXEL, PER_CLASS, MIN_SCORE, BIRTH_SCORE, CONFIRM_HITS, CONFIRM_ONCE, GRACE_FRAMES, MAX_COAST_FRAMES,
-    LATE_EXPIRY, TENTATIVE_COASTS, TENTATIVE_MOVES, DUPLICATE_IOU, WIDTH,
-) = range(14)  # fmt: skip
+    LATE_EXPIRY, TENTATIVE_COASTS, TENTATIVE_MOVES, DUPLICATE_IOU, SHOW_LAST, REPLAY, LOOK_BACK_FRAMES,
+    MEMORY, WIDTH,
+) = range(18)  # fmt: skip
 
 # columns of a stage
-(TRACKS, SCORE_ABOVE, SCORE_BELOW, ON_LAST, GATE, GATE_AFTER, SHORTCUT, FUSE_SCORE, SOLVER) = range(9)
+(
+    TRACKS,
+    SCORE_ABOVE,
+    SCORE_BELOW,
+    ON_LAST,
+    GATE,
+    GATE_AFTER,
+    SHORTCUT,
+    FUSE_SCORE,
+    SOLVER,
+    DIRECTION,
+    ALL_PAIRS,
+    LEAST_HITS,
+) = range(12)
 
 BOXES = ("predicted", "last")
 PHASES = {"tentative": TENTATIVE, "confirmed": CONFIRMED, "coasting": COASTING}
@@ -55,6 +69,12 @@ class Stage:
         shortcut: where the pairs beyond the gate are one-to-one already, take them without solving (SORT).
         fuse_score: multiply the cue by the detection's score (ByteTrack).
         solver: key of `SOLVERS`.
+        direction: weight of the direction's consistency, added to what competes but not to what the gate sees: from
+            -weight / 2 (turns back) to weight / 2 (goes straight on), times the detection's score (OC-SORT). Needs
+            a gate "after".
+        all_pairs: pairs without overlap compete too, and nobody stays alone who need not, before the gate dissolves
+            what does not fit: what solvers of full matrices do (OC-SORT). Needs a gate "after"; takes time N x M.
+        least_hits: tracks with fewer detections so far, the one of their birth included, stay out.
 
     Raises:
         ConfigError: an unknown name or an impossible range.
@@ -70,6 +90,9 @@ class Stage:
     shortcut: bool = False
     fuse_score: bool = False
     solver: str = "exact"
+    direction: float = 0.0
+    all_pairs: bool = False
+    least_hits: int = 0
 
     def __post_init__(self) -> None:
         if not isinstance(self.tracks, tuple) or not self.tracks:
@@ -80,19 +103,24 @@ class Stage:
         _known("box", self.box, BOXES)
         _known("gate_when", self.gate_when, ("before", "after"))
         _known("solver", self.solver, SOLVERS)
-        _flags(self, "shortcut", "fuse_score")
+        _flags(self, "shortcut", "fuse_score", "all_pairs")
         _number("score_above", self.score_above, -math.inf, math.inf)
         _number("score_below", self.score_below, -math.inf, math.inf)
         if not self.score_above < self.score_below:
             raise ConfigError(f"expected score_above < score_below, got {self.score_above} and {self.score_below}")
         cue = CUES[self.cue]
         _number("gate", self.gate, cue.low, cue.high)
+        _number("direction", self.direction, 0.0, 1.0)
+        _count("least_hits", self.least_hits)
+        if self.gate_when != "after" and (self.direction > 0 or self.all_pairs):
+            raise ConfigError('expected gate_when="after" for a stage with direction or all_pairs, got "before"')
 
     def _encode(self) -> tuple[float, ...]:
         tracks = sum(1 << phase for name, phase in PHASES.items() if name in self.tracks)
         return (
             tracks, self.score_above, self.score_below, self.box == "last",
             self.gate, self.gate_when == "after", self.shortcut, self.fuse_score, SOLVERS[self.solver].code,
+            self.direction, self.all_pairs, self.least_hits,
         )  # fmt: skip
 
 
@@ -121,6 +149,9 @@ class Plan:
     tentative_coasts: bool = _help(False, "a tentative track that is missed coasts; otherwise it ends")
     tentative_moves: bool = _help(True, "tentative tracks are predicted; otherwise their first box is compared")
     duplicate_iou: float = _help(1.0, "of a seen and a coasting track that overlap more, one ends; 1 for never")
+    show_last: bool = _help(False, "seen tracks are reported with the detection's own box, not the filtered one")
+    replay: bool = _help(False, "a track that comes back is filtered anew along a straight line over its gap (OC-SORT)")
+    look_back_frames: int = _help(3, f"frames, up to {PAST_FRAMES}, over which a track's direction is taken")
 
     def __post_init__(self) -> None:
         if not isinstance(self.stages, tuple) or not all(isinstance(stage, Stage) for stage in self.stages):
@@ -134,6 +165,7 @@ class Plan:
         _number("duplicate_iou", self.duplicate_iou, 0.0, 1.0)
         for name in ("confirm_hits", "grace_frames", "max_coast_frames"):
             _count(name, getattr(self, name))
+        _count("look_back_frames", self.look_back_frames, 1, PAST_FRAMES)
 
     def encode(self) -> NDArray[np.float64]:
         """The plan as one (5 + stages, WIDTH) float64 table."""
@@ -142,6 +174,8 @@ class Plan:
             FORMS[motion.form], 1.0 if self.inclusive_boxes else 0.0, self.per_class, _float32(self.min_score),
             _float32(self.birth_score), self.confirm_hits, self.confirm_once, self.grace_frames, self.max_coast_frames,
             self.late_expiry, self.tentative_coasts, self.tentative_moves, self.duplicate_iou,
+            self.show_last, self.replay, self.look_back_frames,
+            self.replay or any(stage.direction > 0 for stage in self.stages),
         )  # fmt: skip
         rows = [rules, *motion.encode(), *(stage._encode() for stage in self.stages)]
         table = np.zeros((len(rows), WIDTH))
@@ -176,6 +210,6 @@ def _number(name: str, value: object, low: float, high: float) -> None:
         raise ConfigError(f"expected {name} as a number{limits}, got {value!r}")
 
 
-def _count(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**31:
-        raise ConfigError(f"expected {name} as a whole number from 0 to 2147483647, got {value!r}")
+def _count(name: str, value: object, low: int = 0, high: int = 2**31 - 1) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ConfigError(f"expected {name} as a whole number from {low} to {high}, got {value!r}")

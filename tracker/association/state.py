@@ -21,10 +21,17 @@ X, V, P00, P01, P11 = 0, 4, 8, 12, 16  # four rows each, one per coordinate: est
 BOX = 20  # xyxy: predicted, or corrected after a detection
 LAST_BOX = 24  # xyxy of the last detection taken
 SCORE = 28  # score of the last detection taken
-REALS = 29
-DETECTION_BOX, SQUARE, MEASURED = 29, 33, 37  # four rows each
-GATHERED = 41  # six rows: boxes, areas and factors of one side, in the order of the grid's cells
-STEP, SEEN, DETECTION_SCORE, FACTOR, DUAL, DISTANCE, ALL_REALS = range(47, 54)
+PAST_FRAMES = 6  # how far back a plan may look
+MEMORY_REALS = 29  # rows from here on are for plans that look back (`MEMORY`); without, they mean nothing
+HEADING = 29  # two rows: direction x, y of the last motion; 0, 0 before there was any
+ELAPSED = 31  # time since the last detection, frames
+FROZEN_STEP = 32  # step of the first missed frame
+FROZEN = 33  # 20 rows like X to P11: the filter as it was predicted for the first missed frame
+PAST = 53  # two rows for each of PAST_FRAMES: centre of the detection taken in frame number (modulo PAST_FRAMES)
+REALS = PAST + 2 * PAST_FRAMES
+DETECTION_BOX, SQUARE, MEASURED = REALS, REALS + 4, REALS + 8  # four rows each
+GATHERED = REALS + 12  # six rows: boxes, areas and factors of one side, in the order of the grid's cells
+STEP, SEEN, DETECTION_SCORE, FACTOR, DUAL, DISTANCE, ALL_REALS = range(REALS + 18, REALS + 25)
 
 # ints: int64 rows, likewise
 (
@@ -38,12 +45,13 @@ STEP, SEEN, DETECTION_SCORE, FACTOR, DUAL, DISTANCE, ALL_REALS = range(47, 54)
     LABEL,  # class of the last detection taken
     SETTLED,  # 1 once the track was confirmed
     EXPIRED,  # 1 once it coasted too long (late expiry)
+    TRAIL,  # bit k - 1: a detection was taken k frames before the next one (`MEMORY`)
     INTS,
-) = range(11)
-USABLE, TAKEN = 10, 11  # one per detection
-ROWS, COLUMNS, STARTS = 12, 13, 14  # tracks and detections of a stage, and where the pairs of each row start
-MATE_OF_ROW, MATE_OF_COLUMN, PARENT, TOUCHED, ORDER = 15, 16, 17, 18, 19
-CELLS, ALL_INTS = 20, 25  # five rows, used as one: first entry of each grid cell
+) = range(12)
+USABLE, TAKEN = 11, 12  # one per detection
+ROWS, COLUMNS, STARTS = 13, 14, 15  # tracks and detections of a stage, and where the pairs of each row start
+MATE_OF_ROW, MATE_OF_COLUMN, PARENT, TOUCHED, ORDER = 16, 17, 18, 19, 20
+CELLS, ALL_INTS = 21, 26  # five rows, used as one: first entry of each grid cell
 
 COUNT, LAST_ID, FRAME, RESUME, COUNTERS = range(5)
 """counters: live tracks, last id given, frames since reset, where the step goes on (see `step.step`)."""
@@ -111,8 +119,12 @@ class State:
 
 
 @inlined
-def drop_dead(reals, ints, n):  # type: ignore[no-untyped-def]
-    """Close the gaps that dead tracks leave, keeping the order; returns how many live."""
+def drop_dead(reals, ints, n, remembers):  # type: ignore[no-untyped-def]
+    """Close the gaps that dead tracks leave, keeping the order; `remembers`: also of what they remember.
+
+    Returns:
+        How many live.
+    """
     first = 0
     while first < n and ints[PHASE, first] != DEAD:
         first += 1
@@ -121,7 +133,7 @@ def drop_dead(reals, ints, n):  # type: ignore[no-untyped-def]
         if ints[PHASE, i] != DEAD:
             ints[ORDER, alive] = i
             alive += 1
-    for r in range(REALS):
+    for r in range(REALS if remembers else MEMORY_REALS):
         for k in range(first, alive):
             reals[r, k] = reals[r, ints[ORDER, k]]
     for r in range(INTS):

@@ -7,25 +7,33 @@ would cost twice as much as making them with numpy and filling them.
 from __future__ import annotations
 
 from tracker._jit import inlined, kernel
-from tracker.association.cues import drop_other_classes, find_pairs
+from tracker.association.cues import add_direction, drop_other_classes, fill_pairs, find_pairs, overlap
+from tracker.association.history import note, remember, replay
 from tracker.association.lifecycle import age, drop_duplicates, give_birth
-from tracker.association.matching import GREEDY, match_exact, match_greedy
+from tracker.association.matching import GREEDY, match_certain, match_exact, match_greedy
 from tracker.association.motion import correct, measure, predict, write_boxes
 from tracker.association.plan import (
+    ALL_PAIRS,
+    DIRECTION,
     DUPLICATE_IOU,
     FIRST_STAGE,
     FORM,
     FUSE_SCORE,
     GATE,
     GATE_AFTER,
+    LEAST_HITS,
+    LOOK_BACK_FRAMES,
+    MEMORY,
     MIN_SCORE,
     ON_LAST,
     PER_CLASS,
     PIXEL,
+    REPLAY,
     RULES,
     SCORE_ABOVE,
     SCORE_BELOW,
     SHORTCUT,
+    SHOW_LAST,
     SOLVER,
     TENTATIVE_MOVES,
     TRACKS,
@@ -63,6 +71,8 @@ from tracker.association.state import (
 
 _FARTHEST_PX = 1e9  # a corner beyond this is no place in a picture, and keeps every number of the filters finite
 
+_LEAST_WEIGHT = 0.01  # of any pair where all pairs compete: above 0, so that nobody prefers to stay alone
+
 START, MATCHING, ENDING = 0, 1, 2
 """Where a step goes on: from the beginning, or where the pair buffers were too small."""
 
@@ -91,23 +101,27 @@ def step(plan, counters, reals, ints, weights, columns, boxes, scores, labels, d
             ints[SOURCE, i] = -1
         _mark_used(ints, 0, len(labels))
         for s in range(FIRST_STAGE, len(plan)):
-            n_pairs = _run_stage(plan, s, reals, ints, weights, columns, labels, n)
+            n_pairs = _run_stage(plan, s, reals, ints, weights, columns, labels, n, frame)
             if n_pairs > len(weights):
                 counters[RESUME] = MATCHING
                 return -n_pairs, 0
-        _take_detections(form, reals, ints, labels, n)
+        _take_detections(plan, reals, ints, labels, n, frame)
         correct(plan, reals, n)
+        if plan[RULES, MEMORY] != 0:
+            remember(reals, ints, n)
         age(plan, ints, n, frame)
         n = give_birth(plan, counters, reals, ints, labels, n, frame)
         counters[COUNT] = n
         write_boxes(form, reals, n)
+        if plan[RULES, SHOW_LAST] != 0:
+            _show_last(reals, ints, n)
     if plan[RULES, DUPLICATE_IOU] < 1:
         n_pairs = drop_duplicates(plan, reals, ints, weights, columns, n, frame)
         if n_pairs > len(weights):
             counters[RESUME] = ENDING
             return -n_pairs, 0
     counters[RESUME] = START
-    n = drop_dead(reals, ints, n)
+    n = drop_dead(reals, ints, n, plan[RULES, MEMORY] != 0)
     counters[COUNT] = n
     return n, len(labels) - _mark_used(ints, n, len(labels))
 
@@ -158,39 +172,72 @@ def _set_steps(plan, reals, ints, n, dt):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _run_stage(plan, s, reals, ints, weights, columns, labels, n):  # type: ignore[no-untyped-def]
+def _run_stage(plan, s, reals, ints, weights, columns, labels, n, frame):  # type: ignore[no-untyped-def]
     """Match what this stage is about; returns the number of pairs, and does nothing if the buffers are too short."""
-    n_rows = _pick_tracks(int(plan[s, TRACKS]), ints, n)
-    n_columns = _pick_detections(plan, s, reals, ints, len(labels))
-    after, gate = plan[s, GATE_AFTER] != 0, plan[s, GATE]
-    n_pairs = find_pairs(
-        n_rows, n_columns, LAST_BOX if plan[s, ON_LAST] != 0 else BOX, DETECTION_BOX, 0.0 if after else gate,
-        plan[RULES, PIXEL], reals, ints, weights, columns,
-    )  # fmt: skip
-    if n_pairs == 0 or n_pairs > len(weights):
-        return n_pairs
-    if plan[RULES, PER_CLASS] != 0:
-        n_pairs = drop_other_classes(n_rows, ints, labels, weights, columns)
-    if plan[s, SHORTCUT] == 0 or not _one_to_one(n_rows, n_columns, gate if after else 0.0, ints, weights, columns):
-        if plan[s, SOLVER] == GREEDY:
+    after, gate, pixel = plan[s, GATE_AFTER] != 0, plan[s, GATE], plan[RULES, PIXEL]
+    longest, weight, fill = int(plan[RULES, LOOK_BACK_FRAMES]), plan[s, DIRECTION], plan[s, ALL_PAIRS] != 0
+    box = LAST_BOX if plan[s, ON_LAST] != 0 else BOX
+    for last in range(0 if fill else 1, 2):  # where all pairs compete, a first round takes those that are certain
+        n_rows = _pick_tracks(int(plan[s, TRACKS]), int(plan[s, LEAST_HITS]), ints, n)
+        n_columns = _pick_detections(plan, s, reals, ints, len(labels))
+        n_pairs = find_pairs(
+            n_rows, n_columns, box, DETECTION_BOX, 0.0 if after else gate, pixel, reals, ints, weights, columns
+        )
+        if n_pairs == 0 or n_pairs > len(weights):
+            return n_pairs
+        if plan[RULES, PER_CLASS] != 0:
+            n_pairs = drop_other_classes(n_rows, ints, labels, weights, columns)
+        one_to_one = plan[s, SHORTCUT] != 0 and (last == 0 or not fill)
+        if one_to_one and _one_to_one(n_rows, n_columns, gate if after else 0.0, ints, weights, columns):
+            _keep_matches(n_rows, ints)
+            return n_pairs
+        spread = 0.5 * weight * _best_score(n_columns, reals, ints) if fill else 0.0  # of what direction adds
+        if fill and last == 1:
+            if not _any_from(gate, n_pairs, weights):
+                return n_pairs
+            n_pairs = fill_pairs(spread + _LEAST_WEIGHT, n_rows, n_columns, reals, ints, weights, columns)
+            if n_pairs > len(weights):
+                return n_pairs
+            if plan[RULES, PER_CLASS] != 0:
+                n_pairs = drop_other_classes(n_rows, ints, labels, weights, columns)
+        if weight > 0:
+            add_direction(longest, weight, frame, n_rows, reals, ints, weights, columns)
+        if last == 0:
+            match_certain(n_rows, n_columns, spread, reals, ints, weights, columns)
+        elif plan[s, SOLVER] == GREEDY:
             match_greedy(n_rows, n_columns, reals, ints, weights, columns)
         else:
             match_exact(n_rows, n_columns, reals, ints, weights, columns)
         if after:
-            _refuse(n_rows, gate, ints, weights, columns)
+            _refuse(n_rows, box, gate, pixel, reals, ints)
+        _keep_matches(n_rows, ints)
+    return n_pairs
+
+
+@inlined
+def _keep_matches(n_rows, ints):  # type: ignore[no-untyped-def]
+    """Hand the partners that this round found to tracks and detections."""
     for i in range(n_rows):
         j = ints[MATE_OF_ROW, i]
         if j >= 0:
             ints[SOURCE, ints[ROWS, i]] = ints[COLUMNS, j]
             ints[TAKEN, ints[COLUMNS, j]] = 1
-    return n_pairs
 
 
 @inlined
-def _pick_tracks(phases_wanted, ints, n):  # type: ignore[no-untyped-def]
+def _any_from(gate, n_pairs, weights):  # type: ignore[no-untyped-def]
+    """True if some pair passes the gate: without one, whatever is matched would be dissolved."""
+    most = -1.0
+    for e in range(n_pairs):
+        most = max(most, weights[e])
+    return most >= gate
+
+
+@inlined
+def _pick_tracks(phases_wanted, least_hits, ints, n):  # type: ignore[no-untyped-def]
     n_rows = 0
     for i in range(n):
-        if ints[SOURCE, i] < 0 and (phases_wanted >> ints[PHASE, i]) & 1:
+        if ints[SOURCE, i] < 0 and (phases_wanted >> ints[PHASE, i]) & 1 and ints[HITS, i] >= least_hits:
             ints[ROWS, n_rows] = i
             n_rows += 1
     return n_rows
@@ -207,6 +254,15 @@ def _pick_detections(plan, s, reals, ints, n):  # type: ignore[no-untyped-def]
             reals[FACTOR, n_columns] = score if fused else 1.0
             n_columns += 1
     return n_columns
+
+
+@inlined
+def _best_score(n_columns, reals, ints):  # type: ignore[no-untyped-def]
+    """Greatest magnitude of a score in this stage."""
+    best = 0.0
+    for k in range(n_columns):
+        best = max(best, abs(reals[DETECTION_SCORE, ints[COLUMNS, k]]))
+    return best
 
 
 @inlined
@@ -227,27 +283,44 @@ def _one_to_one(n_rows, n_columns, beyond, ints, weights, columns):  # type: ign
 
 
 @inlined
-def _refuse(n_rows, gate, ints, weights, columns):  # type: ignore[no-untyped-def]
+def _refuse(n_rows, box, gate, pixel, reals, ints):  # type: ignore[no-untyped-def]
     """Dissolve matches below the gate."""
     for i in range(n_rows):
-        for e in range(ints[STARTS, i], ints[STARTS, i + 1]):
-            if columns[e] == ints[MATE_OF_ROW, i] and weights[e] < gate:
+        k = ints[MATE_OF_ROW, i]
+        if k >= 0:
+            iou = overlap(box, ints[ROWS, i], DETECTION_BOX, ints[COLUMNS, k], pixel, reals)
+            if iou * reals[FACTOR, k] < gate:
                 ints[MATE_OF_ROW, i] = -1
-                break
 
 
 @inlined
-def _take_detections(form, reals, ints, labels, n):  # type: ignore[no-untyped-def]
+def _take_detections(plan, reals, ints, labels, n, frame):  # type: ignore[no-untyped-def]
     """Hand every matched track its detection."""
+    form = int(plan[RULES, FORM])
+    remembers, replays = plan[RULES, MEMORY] != 0, plan[RULES, REPLAY] != 0
+    longest = int(plan[RULES, LOOK_BACK_FRAMES])
     for i in range(n):
         j = ints[SOURCE, i]
         reals[SEEN, i] = j >= 0
         if j >= 0:
             x1, y1 = reals[DETECTION_BOX, j], reals[DETECTION_BOX + 1, j]
             x2, y2 = reals[DETECTION_BOX + 2, j], reals[DETECTION_BOX + 3, j]
+            if replays and ints[MISSES, i] > 0 and ints[HITS, i] > 1:
+                replay(form, plan, reals, ints, i, x1, y1, x2, y2)
+            if remembers:
+                note(longest, reals, ints, i, frame, x1, y1, x2, y2)
             measure(form, reals, i, x1, y1, x2, y2)
             reals[SCORE, i] = reals[DETECTION_SCORE, j]
             ints[LABEL, i] = labels[j]
+
+
+@inlined
+def _show_last(reals, ints, n):  # type: ignore[no-untyped-def]
+    """`BOX` of seen tracks is the box seen."""
+    for i in range(n):
+        if ints[SOURCE, i] >= 0:
+            for r in range(4):
+                reals[BOX + r, i] = reals[LAST_BOX + r, i]
 
 
 @inlined
