@@ -23,7 +23,7 @@ class StreetSource(Source):
     dropped = 0
 
     def __init__(self, uri: str, options: SourceOptions) -> None:
-        """Build the street that a `synth:` address describes.
+        """Build the street that a `synth:` address describes, ready to render.
 
         Raises:
             SourceError: another scene than `street`, an unknown key, a value that makes no sense.
@@ -35,6 +35,7 @@ class StreetSource(Source):
             self.street = Street(**parse_address(uri))
         except ConfigError as error:
             raise SourceError(f"cannot open {uri}: {error}") from None
+        self.street.render(0)  # compiles the renderer: the first frame shall come as fast as the others
         config = self.street.config
         self.fps = config.fps
         self.size = config.size
