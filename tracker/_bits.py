@@ -51,6 +51,15 @@ def unpack(words, rect, out):
             out[row, column] = (words[base + x // 64 - first] >> np.uint64(x & 63)) & np.uint64(1) != 0
 
 
+@inlined
+def _run_end(line, x):
+    """Where the run of equal labels that begins at `x` ends."""
+    end = x + 1
+    while end < len(line) and line[end] == line[x]:
+        end += 1
+    return end
+
+
 @kernel
 def find_label_rects(labels, count):
     """Tight rectangle of every label 1..count; labels come in runs, so a rectangle grows once per run."""
@@ -60,11 +69,8 @@ def find_label_rects(labels, count):
         line = labels[y]
         x = 0
         while x < width:
-            label = line[x]
-            first = x
-            x += 1
-            while x < width and line[x] == label:
-                x += 1
+            label, first = line[x], x
+            x = _run_end(line, x)
             if label < 1 or label > count:
                 continue
             r = rects[label - 1]
@@ -85,11 +91,8 @@ def pack_labels(labels, count, rects, starts, words):
         line = labels[y]
         x = 0
         while x < width:
-            label = line[x]
-            first = x
-            x += 1
-            while x < width and line[x] == label:
-                x += 1
+            label, first = line[x], x
+            x = _run_end(line, x)
             if label < 1 or label > count:
                 continue
             r = rects[label - 1]
