@@ -18,9 +18,9 @@ from bench.result import BenchError, Row, ratios, summary
 from bench.scenes import Scene, crowd, heap, recorded
 from bench.timing import CHUNK, COLD_MEGABYTES, SETTLE, Lane, clock_ns, run_cold, run_warm
 
-FRAMES = {10: 880, 50: 660, 100: 440, 300: 220, 1000: 88}
+FRAMES = {10: 440, 50: 330, 100: 330, 300: 154, 1000: 66}
 """Frames of a crowd by its size: enough for a median, short enough for the slowest peer."""
-COLD_FRAMES = 100
+COLD_FRAMES = 80
 FIRST = CHUNK
 """Frames of a run, rounded up to chunks, that are not counted: caches, allocators and the scene itself settle."""
 CHECK_S = 1.0
@@ -29,6 +29,7 @@ CHECK_S = 1.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of this benchmark."""
     parser.add_argument("--sizes", type=int, nargs="*", default=list(FRAMES), help="objects of the synthetic crowds")
+    parser.add_argument("--noisy", type=int, nargs="*", default=[10, 100, 300], help="objects of crowds with ghosts")
     parser.add_argument("--heaps", type=int, nargs="*", default=[100], help="objects of the heaps; ours only")
     parser.add_argument("--detections", type=Path, help="folder of MOTChallenge detections, or one file")
     parser.add_argument("--sequences", nargs="*", help="names of those to run; by default all")
@@ -67,6 +68,7 @@ def _scenes(
     """Each scene with those who run on it: heaps are for ours only, the others would take minutes or break."""
     most = arguments.frames or 10**9
     scenes = [(crowd(n, min(most, FRAMES.get(n, 220))), mine + peers) for n in arguments.sizes]
+    scenes += [(crowd(n, min(most, FRAMES.get(n, 220)), noisy=True), mine + peers) for n in arguments.noisy]
     scenes += [(heap(n, min(most, 220)), mine) for n in arguments.heaps]
     if arguments.detections is not None:
         found = recorded(arguments.detections, arguments.sequences, min(most, 440))

@@ -8,11 +8,13 @@ from __future__ import annotations
 import hashlib
 import importlib
 import sys
+import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -131,6 +133,8 @@ def similari() -> list[Competitor]:
 
 def prototype(folder: Path) -> Competitor:
     """The floor: ByteTrack written out by hand (`floor2.py` of `folder`), without checks or growth."""
+    before = sys.dont_write_bytecode, numba.config.CACHE_DIR
+    sys.dont_write_bytecode, numba.config.CACHE_DIR = True, tempfile.mkdtemp()  # nothing is written into the folder
     sys.path.insert(0, str(folder))
     try:
         module = importlib.import_module("floor2")
@@ -138,6 +142,7 @@ def prototype(folder: Path) -> Competitor:
         raise BenchError(f"no floor2.py in {folder}") from None
     finally:
         sys.path.remove(str(folder))
+        sys.dont_write_bytecode, numba.config.CACHE_DIR = before
 
     def prepare(scene: Scene) -> list[tuple[Any, ...]]:
         return [(np.column_stack([d.boxes, d.scores]).astype(np.float64),) for d in scene.frames]

@@ -37,11 +37,12 @@ class Scene:
         return float(np.mean([len(detections) for detections in self.frames]))
 
 
-def crowd(count: int, frames: int, seed: int = 7) -> Scene:
+def crowd(count: int, frames: int, seed: int = 7, *, noisy: bool = False) -> Scene:
     """`count` people who walk in all directions and turn back at the border; equally dense for every count.
 
     A tenth of them is missed in every frame and a twentieth as many detections is noise. Scores are distributed as
-    those of YOLOX-X on MOT17-04, where 86 % lie above 0.7: a tenth is low, the others are about 0.87.
+    those of YOLOX-X on MOT17-04, where 86 % lie above 0.7: a tenth is low, the others are about 0.87, noise is low.
+    With `noisy` all are about 0.87, noise included: a bad detector, which makes a tracker follow ghosts.
     """
     rng = np.random.default_rng([seed, count])
     height = min(250.0, (_COVERED * WIDTH * HEIGHT / (0.4 * count)) ** 0.5) * rng.uniform(0.7, 1.3, count)
@@ -58,12 +59,15 @@ def crowd(count: int, frames: int, seed: int = 7) -> Scene:
         noise = rng.normal(0, 0.02, (2, len(seen), 2)) * height[seen, None]
         corner, extent = place[seen] + noise[0], np.maximum(size[seen] + noise[1], 4)
         score = np.where(rng.random(len(seen)) < 0.1, rng.uniform(0.15, 0.5, len(seen)), rng.beta(20, 3, len(seen)))
+        if noisy:
+            score = rng.beta(20, 3, len(seen))
         ghosts = rng.integers(0, max(count // 10, 1) + 1)
         away = rng.uniform(0, 1, (ghosts, 2)) * area
-        corner, score = np.vstack([corner, away]), np.concatenate([score, rng.uniform(0.1, 0.6, ghosts)])
+        doubts = rng.beta(20, 3, ghosts) if noisy else rng.uniform(0.1, 0.6, ghosts)
+        corner, score = np.vstack([corner, away]), np.concatenate([score, doubts])
         extent = np.vstack([extent, rng.choice(size, ghosts)])
         out.append(_shuffled(corner, extent, score, rng))
-    return Scene(f"crowd-{count}", out)
+    return Scene(f"{'noisy' if noisy else 'crowd'}-{count}", out)
 
 
 def heap(count: int, frames: int, seed: int = 7) -> Scene:

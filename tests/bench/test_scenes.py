@@ -30,6 +30,12 @@ def test_a_crowd_can_be_followed_and_is_equally_dense(count: int) -> None:
     assert (best > 0.5).mean() > 0.7
 
 
+def test_noise_is_doubted_unless_the_crowd_is_noisy() -> None:
+    plain, noisy = crowd(100, 30), crowd(100, 30, noisy=True)
+    low = [np.mean(np.concatenate([d.scores for d in scene.frames]) < 0.6) for scene in (plain, noisy)]
+    assert noisy.name == "noisy-100" and 0.08 < low[0] < 0.25 and low[1] < 0.02
+
+
 def test_in_a_heap_everybody_meets_many() -> None:
     boxes = heap(50, 2).frames[1].boxes
     assert ((box_iou(boxes, boxes) > 0).sum(1) > 8).all()

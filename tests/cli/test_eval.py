@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tracker.cli import main
+from tracker.cli.eval import EvalConfig
+from tracker.evaluation import METRICS
+from tracker.evaluation.datasets import DATASETS
+from tracker.formats.davis import encode_davis
+from tracker.formats.mots import read_mots
+from tracker.formats.mots_png import encode_mots_png
+from tracker.formats.step import encode_step
+from tracker.masks import Masks
 
 SEQUENCE = "MOT17-02-SYN"
 
@@ -101,6 +112,138 @@ def test_masks_have_a_table_per_class(golden: Path, capsys: pytest.CaptureFixtur
     assert evaluate(folder, "--format", "kitti-mots", "--metrics", "mots", "--quiet") == 0
     heads = [line.split()[:2] for line in capsys.readouterr().out.split("\n")]
     assert ["car", "sMOTSA"] in heads and ["pedestrian", "sMOTSA"] in heads
+
+
+def test_the_help_names_every_dataset_and_metric() -> None:
+    helps = {field.name: field.metadata["help"] for field in dataclasses.fields(EvalConfig)}
+    names = {name: set(re.findall(r"[a-z0-9-]+", helps[name])) for name in ("format", "metrics")}
+    assert DATASETS.keys() <= names["format"] and METRICS.keys() <= names["metrics"]
+
+
+@pytest.mark.parametrize("side", ["gt", "pred"])
+@pytest.mark.parametrize("name", ["mot17", "kitti", "kitti-mots", "mots-challenge"])
+def test_an_empty_file_is_a_sequence_without_objects(golden: Path, tmp_path: Path, name: str, side: str) -> None:
+    files = {
+        "mot17": golden
+        / "evaluation/mot17"
+        / ("pred/MOT17-02-SYN.txt" if side == "gt" else "gt/MOT17-02-SYN/gt/gt.txt"),
+        "kitti-mots": golden / "evaluation/kitti_mots/gt/0002.txt",
+        "mots-challenge": golden / "evaluation/mots_challenge/gt/MOTS20-02.txt",
+    }
+    text = files[name].read_text() if name in files else "0 1 Car 0 0 -10 0 0 60 60 -1 -1 -1 -1 -1 -1 -10\n"
+    for each in ("gt", "pred"):
+        (tmp_path / f"{each}.txt").write_text("" if each == side else text)
+    found = judge(tmp_path / "gt.txt", tmp_path / "pred.txt", name, tmp_path, "--metrics", "hota,clear,identity")
+    for scores in found.values():
+        assert scores["hota"]["HOTA"] == scores["identity"]["IDF1"] == scores["clear"]["CLR_TP"] == 0
+        assert scores["clear"]["CLR_FP" if side == "pred" else "CLR_FN"] == 0
+
+
+def judge(truth: Path, results: Path, name: str, tmp_path: Path, *flags: str) -> dict[str, Any]:
+    """Combined scores of every class: `{class: {metric: {name: value}}}`."""
+    out = tmp_path / "judged.json"
+    files = "--gt", str(truth), "--pred", str(results), "--format", name, "--json", str(out)
+    assert main(["eval", *files, *flags]) == 0
+    classes = json.loads(out.read_text())["classes"]
+    return {class_name: sequences["COMBINED"] for class_name, sequences in classes.items()}
+
+
+def test_mots_pictures_score_what_mots_text_does(golden: Path, tmp_path: Path) -> None:
+    folder = golden / "evaluation" / "kitti_mots"
+    for side in ("gt", "pred"):
+        for file in (folder / side).glob("*.txt"):
+            (tmp_path / side / file.stem).mkdir(parents=True)
+            for frame, found in read_mots(file).items():
+                per_class = {1: 0, 2: 0, 10: 0}
+                values = []
+                for number, mots_class in zip(found.ids.tolist(), found.classes.tolist(), strict=True):
+                    per_class[mots_class] += 1
+                    values.append(10000 if mots_class == 10 else mots_class * 1000 + number % 1000)
+                png = encode_mots_png(np.array(values, np.int64), found.masks)
+                (tmp_path / side / file.stem / f"{frame:06d}.png").write_bytes(png)
+            last = max(read_mots(file))
+            height, width = next(iter(read_mots(file).values())).masks.height, found.masks.width
+            for frame in range(last):
+                blank = tmp_path / side / file.stem / f"{frame:06d}.png"
+                if not blank.exists():
+                    blank.write_bytes(encode_mots_png(np.zeros(0, np.int64), Masks.empty(height, width)))
+    flags = "--metrics", "mots,mots-strict"
+    text = judge(folder / "gt", folder / "pred", "kitti-mots", tmp_path, *flags)
+    assert judge(tmp_path / "gt", tmp_path / "pred", "kitti-mots", tmp_path, *flags) == text
+
+
+def write_pictures(folder: Path, frames: list[bytes], first: int = 0) -> Path:
+    folder.mkdir(parents=True)
+    for number, data in enumerate(frames, first):
+        (folder / f"{number:06d}.png").write_bytes(data)
+    return folder
+
+
+@pytest.mark.parametrize(("name", "person", "first"), [("kitti-step", 11, 0), ("mot-step", 4, 1)])
+def test_step_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, person: int, first: int) -> None:
+    classes = np.zeros((8, 10), np.uint8)
+    classes[2:6, 1:5] = person
+    ids = np.where(classes == person, 300, 0)
+    other = np.where(classes == person, 7, 0)
+    truth = write_pictures(tmp_path / "gt" / "0001", [encode_step(classes, ids)] * 4, first)
+    results = write_pictures(tmp_path / "pred" / "0001", [encode_step(classes, other)] * 4, first)
+    scores = judge(tmp_path / "gt", tmp_path / "pred", name, tmp_path)["all classes"]
+    assert scores["stq"]["STQ"] == scores["vpq"]["VPQ"] == scores["ptq"]["PTQ"] == 1
+    assert judge(truth, results, name, tmp_path, "--metrics", "stq")["all classes"]["stq"]["STQ"] == 1
+    (results / f"{first + 2:06d}.png").unlink()
+    assert main(["eval", "--gt", str(truth), "--pred", str(results), "--format", name]) == 2
+    assert f"{results}: frame {first + 2} is missing" in capsys.readouterr().err
+    (results / f"{first + 2:06d}.png").write_bytes(encode_step(classes + 60, other))
+    assert main(["eval", "--gt", str(truth), "--pred", str(results), "--format", name]) == 2
+    message = capsys.readouterr().err
+    assert f"{first + 2:06d}.png against" in message and "expected class numbers 0 to" in message
+
+
+def test_davis_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    objects = np.zeros((8, 10), np.uint8)
+    objects[1:4, 1:4], objects[5:8, 6:10] = 1, 2
+    swapped = np.where(objects > 0, 3 - objects, 0)
+    truth = write_pictures(tmp_path / "gt" / "car", [encode_davis(objects)] * 4)
+    results = write_pictures(tmp_path / "pred" / "car", [encode_davis(objects)] * 2 + [encode_davis(swapped)] * 2)
+    scores = judge(tmp_path / "gt", tmp_path / "pred", "davis", tmp_path)["object"]
+    assert scores["clear"]["IDSW"] == 2 and scores["hota"]["DetA"] == 1 and scores["identity"]["IDF1"] == 0.5
+    (results / "000003.png").unlink()
+    assert main(["eval", "--gt", str(truth), "--pred", str(results), "--format", "davis"]) == 2
+    assert f"{results}: frame 3 is missing" in capsys.readouterr().err
+
+
+def test_kitti_labels(tmp_path: Path) -> None:
+    line = "{} {} {} 0 0 -10 {} 50 {} 120 -1 -1 -1 -1000 -1000 -1000 -10"
+    rows = [
+        line.format(t, k, kind, 100 * k, 100 * k + 60) for t in range(4) for k, kind in enumerate(("Car", "Pedestrian"))
+    ]
+    for side, end in (("gt", ""), ("pred", " 0.9")):
+        (tmp_path / side).mkdir()
+        (tmp_path / side / "0000.txt").write_text("".join(f"{row}{end}\n" for row in rows))
+    scores = judge(tmp_path / "gt", tmp_path / "pred", "kitti", tmp_path)
+    assert scores.keys() == {"car", "pedestrian"} and all(each["clear"]["MOTA"] == 1 for each in scores.values())
+
+
+def test_youtube_vis_is_one_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    masks = Masks.from_dense(np.eye(12, dtype=bool)[None].repeat(2, 0)).to_rle()
+    truth = {
+        "videos": [{"id": 1, "width": 12, "height": 12, "length": 2, "file_names": ["a", "b"]}],
+        "categories": [{"id": 1, "name": "car"}],
+        "annotations": [
+            {"id": 1, "video_id": 1, "category_id": 1, "iscrowd": 0, "height": 12, "width": 12, "segmentations": masks,
+             "bboxes": [[0, 0, 12, 12]] * 2, "areas": [12, 12]},
+        ],
+    }  # fmt: skip
+    results = [{"video_id": 1, "category_id": 1, "score": 0.9, "segmentations": masks}]
+    paths = tmp_path / "gt.json", tmp_path / "pred.json"
+    for path, content in zip(paths, (truth, results), strict=True):
+        path.write_text(json.dumps(content))
+    assert judge(*paths, "youtube-vis", tmp_path)["all classes"]["track-ap"]["AP"] == pytest.approx(1)
+    assert (
+        main(["eval", "--gt", str(paths[0]), "--pred", str(paths[1]), "--format", "youtube-vis", "--half", "first"])
+        == 2
+    )
+    assert "--frames and --half do not apply" in capsys.readouterr().err
 
 
 def append(path: Path, line: str) -> None:

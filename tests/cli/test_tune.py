@@ -13,7 +13,7 @@ from tracker.errors import ConfigError, FormatError
 from tracker.evaluation.datasets import COMBINED, evaluate
 from tracker.evaluation.sequences import Span
 from tracker.formats.mot import read_mot, write_row
-from tracker.formats.recording import Header, Recorder
+from tracker.formats.recording import BareFrame, Header, Recorder
 from tracker.systems import SYSTEMS, create
 from tracker.types import Detections
 
@@ -98,8 +98,6 @@ def test_recordings_serve_as_detections(labelled: tuple[Path, Path], tmp_path: P
     name = "MOT17-02-SYN"
     rows = read_mot(labelled[1] / f"{name}.txt")
     header = Header(fps=30.0, class_names=("car", "person"))
-    from tracker.formats.recording import BareFrame
-
     associator = create("sort")
     with Recorder(tmp_path / f"{name}.trk", header) as recorder:
         for t in range(30):

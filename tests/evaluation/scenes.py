@@ -16,7 +16,6 @@ def tracks(seed: int, frames: int = 25, objects: int = 6, crowd: float = 60.0) -
     speed = rng.uniform(-2, 2, (objects, 2))
     size = rng.uniform(15, 30, (objects, 2))
     name = rng.permutation(objects) + 1
-    sides: list[list[Any]] = [[], [], [], []]  # true frames, ids, boxes ... as lists of rows
     rows: list[tuple[int, int, Any]] = []
     judged: list[tuple[int, int, Any]] = []
     for t in range(frames):
@@ -36,11 +35,11 @@ def tracks(seed: int, frames: int = 25, objects: int = 6, crowd: float = 60.0) -
         if rng.random() < 0.4 and not empty_results:
             corner = rng.uniform(0, crowd, 2)
             judged.append((t, 1000 + t, np.concatenate([corner, corner + 20])))
-    for side, found in ((0, rows), (2, judged)):
-        order = sorted(found, key=lambda row: row[0])
-        numbers = np.array([row[0] for row in order], np.int64)
-        sides[side] = Objects.sort(numbers, np.array([row[1] for row in order], np.int64), frames)[0]  # type: ignore[assignment]
-        sides[side + 1] = np.array([row[2] for row in order]).reshape(-1, 4)  # type: ignore[assignment]
+    sides: list[Any] = []
+    for found in (rows, judged):
+        numbers, ids = (np.array([row[column] for row in found], np.int64) for column in (0, 1))
+        objects, order = Objects.sort(numbers, ids, frames)
+        sides += [objects, np.array([row[2] for row in found]).reshape(-1, 4)[order]]
     return tuple(sides)
 
 

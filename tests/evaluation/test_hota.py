@@ -7,7 +7,7 @@ import pytest
 
 from tests.evaluation import scenes
 from tests.reference import evaluation as reference
-from tracker.evaluation import Hota, Overlaps
+from tracker.evaluation import Hota, Objects, Overlaps, compare_boxes
 
 
 def hota(*parts: Overlaps) -> Hota:
@@ -36,8 +36,6 @@ def test_result_is_the_mean_over_alphas_and_the_lowest_one() -> None:
 
 def test_perfect_tracks_score_one() -> None:
     truth, boxes, *_ = scenes.tracks(4)
-    from tracker.evaluation import compare_boxes
-
     assert hota(compare_boxes(truth, boxes, truth, boxes)).result()["HOTA"] == pytest.approx(1, abs=1e-12)
 
 
@@ -75,8 +73,6 @@ def test_no_frame_at_all() -> None:
 
 
 def test_a_similarity_on_the_threshold_counts() -> None:
-    from tracker.evaluation import Objects, compare_boxes
-
     side = Objects.one_frame([1])
     overlaps = compare_boxes(side, [[0.0, 0, 10, 10]], side, [[0.0, 0, 5, 10]])  # IoU exactly 0.5
     assert hota(overlaps).curves()["HOTA_TP"].tolist() == [1.0] * 10 + [0.0] * 9

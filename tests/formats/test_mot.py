@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tracker.errors import FormatError
-from tracker.formats.mot import read_mot, write_row
+from tracker.formats.mot import encode_truth_frame, read_frames, read_mot, write_row, write_truth_row
 
 
 def test_a_row_to_the_byte():
@@ -110,3 +110,35 @@ def test_public_files_are_read(shared):
     assert (len(rows), len(set(rows.ids.tolist()))) == (4650, 19)
     assert rows.rest[0].tolist() == [-4.1554, -7.3591, 0]
     assert len(read_mot(shared / "data" / "detections" / "mot15" / "TUD-Campus" / "det" / "det.txt")) == 321
+
+
+def test_ground_truth_to_the_byte(shared):
+    """Lines of MOT17's own files; numbers are as short as they are exact."""
+    path = shared / "data" / "gt" / "mot17_train" / "MOT17-09-FRCNN" / "gt" / "gt.txt"
+    if not path.exists():
+        path = next((shared / "data" / "gt" / "mot17_train").rglob("gt.txt"))
+    rows = read_mot(path)
+    text = "".join(
+        write_truth_row(frame, number, box, int(flag), int(rest[0]), rest[1])
+        for frame, number, box, flag, rest in zip(
+            rows.frames.tolist(), rows.ids.tolist(), rows.boxes.tolist(), rows.scores.tolist(), rows.rest.tolist()
+        )
+    )
+    for mine, theirs in zip(text.splitlines(), path.read_text().split(), strict=True):
+        numbers = [[float(field) for field in line.split(",")] for line in (mine, theirs)]
+        assert mine == theirs or np.allclose(*numbers, rtol=0, atol=1e-6)
+
+
+def test_a_ground_truth_row_to_the_byte():
+    box = 82.02, 55.22, 120.66, 111.67
+    assert write_truth_row(0, 3, box, 1, 1, 0.915) == "1,3,83.02,56.22,38.64,56.45,1,1,0.915\n"
+    assert write_truth_row(1, 1, (-1, 0, 1, 2), 0, 7, 1) == "2,1,0,1,2,2,0,7,1\n"
+
+
+def test_frames_of_ground_truth_have_classes_and_those_of_mot15_do_not(tmp_path):
+    path = tmp_path / "gt.txt"
+    path.write_text("1,3,83.02,56.22,38.64,56.45,1,1,0.915\n3,4,1,1,2,3,0,7,1\n3,5,1,1,2,3,1,-1,-1,-1\n")
+    frames = list(read_frames(path, length=4))
+    assert [frame.names for frame in frames] == [["person"], [], ["static person", ""], []]
+    assert "".join(map(encode_truth_frame, frames)) == "1,3,83.02,56.22,38.64,56.45,1,1,1\n3,4,1,1,2,3,0,7,1\n"
+    assert [frame.names for frame in read_frames(path, has_classes=False)] == [[""], [], ["", ""]]

@@ -29,8 +29,17 @@ class EvalConfig:
 
     gt: str | None = option(None, "ground truth: a file, or a folder of sequences")
     pred: str | None = option(None, "results: a file, or a folder with SEQ.txt or SEQ/tracks.txt for every sequence")
-    format: str = option("mot17", "dataset whose files and rules these are")
-    metrics: tuple[str, ...] = option((), "what to compute (default: what is usual on the dataset)", metavar="LIST")
+    format: str = option(
+        "mot17",
+        "files and rules: mot15, mot16, mot17, mot20, kitti, kitti-mots, mots-challenge, kitti-step, mot-step, davis, "
+        "youtube-vis",
+    )
+    metrics: tuple[str, ...] = option(
+        (),
+        "what to compute: hota, clear, identity, mots, mots-strict, stq, vpq, ptq, track-ap (default: what is usual on "
+        "the dataset)",
+        metavar="LIST",
+    )
     half: str | None = option(None, "only this half of every sequence; `second` is MOT17's val half: after n/2+1",
                        choices=("first", "second"))  # fmt: skip
     frames: str | None = option(

@@ -83,12 +83,16 @@ def execute(arguments: argparse.Namespace) -> int:
         config.sequences,
     )
     study = _open_study(optuna, config, space)
+    code = 0
     try:
         _search(optuna, study, config, space, course)
     except KeyboardInterrupt:
-        print(f"\ntracker: interrupted; the same command goes on from {config.study}", file=sys.stderr)
-        if not _done(optuna, study):
-            return 130
+        print(f"tracker: interrupted; the same command goes on from {config.study}", file=sys.stderr)
+        code = 130
+    if _best(optuna, study) is None:
+        if code:
+            return code
+        raise ConfigError("no trial gave a score: the searched values never go together")
     text = as_toml(config, study.best_params, study.best_value, len(_done(optuna, study)))
     if config.output:
         try:
@@ -97,7 +101,7 @@ def execute(arguments: argparse.Namespace) -> int:
             raise SinkError(f"cannot write {config.output}: {error.strerror}") from None
     else:
         print(text, end="")
-    return 0
+    return code
 
 
 def _optuna() -> Any:
@@ -154,8 +158,6 @@ def _search(optuna: Any, study: Any, config: TuneConfig, space: list[Parameter],
         )  # fmt: skip
     finally:
         progress.close()
-    if not any(trial.state == optuna.trial.TrialState.COMPLETE for trial in study.trials):
-        raise ConfigError("no trial gave a score: the searched values never go together")
 
 
 def _suggest(trial: Any, parameter: Parameter) -> Any:

@@ -10,7 +10,7 @@ What `update` takes depends on the metric (`Row.takes`):
 `overlaps`  `update(overlaps)`: an `Overlaps`, one frame or any number of consecutive ones. It says which true object
             overlaps which result by how much; `compare_boxes` and `compare_masks` make one, once for all metrics.
 `panoptic`  `update(truth_classes, truth_ids, classes, ids)`: four (H, W) integer maps of the next frame. The object is
-            made as `row.metric(class_set)`.
+            made as `row.metric(class_set)`. `add(segments)` takes the frame compared, once for all metrics.
 `masks`     `update(truth, result, mots_class)`: two `MotsFrame` (or None) of the next frame, ignore regions among them,
             and the class that is judged.
 `tracks`    `update(truth, results)`: whole tracks of one video (`VisTrack`) with masks, categories and scores.

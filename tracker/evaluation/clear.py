@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker._jit import kernel
-from tracker.association.state import MATE_OF_ROW, STARTS
-from tracker.evaluation.overlaps import EPS, Overlaps, match_pairs, most_pairs, new_scratch, widest
+from tracker.evaluation.matching import MATE_OF_ROW, STARTS, match_pairs, most_pairs, new_scratch, widest
+from tracker.evaluation.overlaps import EPS, Overlaps
 
 _THRESHOLD = 0.5
 _TP, _FP, _FN, _IDSW, _FRAG, _MT, _PT, _ML, _FRAMES, _LOCATED, _SUMS = range(11)

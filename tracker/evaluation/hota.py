@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker._jit import kernel
-from tracker.association.state import MATE_OF_ROW, STARTS
-from tracker.evaluation.overlaps import EPS, Overlaps, join, match_pairs, most_pairs, new_scratch, widest
+from tracker.evaluation.matching import MATE_OF_ROW, STARTS, match_pairs, most_pairs, new_scratch, widest
+from tracker.evaluation.overlaps import EPS, Overlaps, join
 
 ALPHAS = np.arange(0.05, 0.99, 0.05)
 """(19,) similarities from which a match counts; the scores are means over them."""
@@ -27,10 +27,12 @@ class Hota:
     def __init__(self) -> None:
         self._sums = np.zeros((_ROWS, len(ALPHAS)))
         self._parts: list[Overlaps] = []
+        self._counted: NDArray[np.float64] | None = None  # sums of the running sequence, until it goes on
 
     def update(self, overlaps: Overlaps) -> None:
         """Take the next frames of the sequence."""
         self._parts.append(overlaps)
+        self._counted = None
 
     def merge(self, other: Hota) -> None:
         """Add the sequences of `other`; the own one is over."""
@@ -72,14 +74,15 @@ class Hota:
         """Sums over all sequences, the running one included: (_ROWS, 19)."""
         if not self._parts:
             return self._sums
-        overlaps = join(self._parts)
-        self._parts = [overlaps]
-        sums = np.empty_like(self._sums)
-        _count(
-            overlaps.arrays, overlaps.meetings, overlaps.meeting_truth, overlaps.meeting_result,
-            len(overlaps.truth_ids), len(overlaps.result_ids), ALPHAS - EPS, sums,
-        )  # fmt: skip
-        return self._sums + sums
+        if self._counted is None:
+            overlaps = join(self._parts)
+            self._parts = [overlaps]
+            self._counted = np.empty_like(self._sums)
+            _count(
+                overlaps.arrays, overlaps.meetings, overlaps.meeting_truth, overlaps.meeting_result,
+                len(overlaps.truth_ids), len(overlaps.result_ids), ALPHAS - EPS, self._counted,
+            )  # fmt: skip
+        return self._sums + self._counted
 
 
 @kernel

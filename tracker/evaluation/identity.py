@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker._jit import kernel
-from tracker.association.state import MATE_OF_ROW, STARTS
-from tracker.evaluation.overlaps import Overlaps, match_pairs, new_scratch
+from tracker.evaluation.matching import MATE_OF_ROW, STARTS, match_pairs, new_scratch
+from tracker.evaluation.overlaps import Overlaps
 
 _THRESHOLD = 0.5
 

@@ -40,7 +40,8 @@ class TrackAp:
     """AP and AR of one or more videos; keeps a score and 20 flags per result, no masks.
 
     The IoU of two tracks is the sum of shared pixels over the sum of united ones, frames in which one of them is
-    absent included. Results take the true track of the highest IoU, in the order of their scores. Crowds are not judged.
+    absent included. Results take the true track of the highest IoU, in the order of their scores. Crowds are not
+    judged.
     """
 
     def __init__(self) -> None:

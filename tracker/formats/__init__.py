@@ -47,6 +47,7 @@ class Format:
         read: (path of one sequence, options) -> all its frames from 0 on, empty ones too.
         open: (path) -> writer of one sequence.
         classes: names that it can say; None for any, empty if it says none.
+        videos: reads all sequences of a file that holds several; None if a file holds one.
     """
 
     about: str
@@ -55,6 +56,7 @@ class Format:
     read: Callable[[Path, Reading], Frames]
     open: Callable[[Path], Writer]
     classes: frozenset[str] | None = None
+    videos: Callable[[Path, Reading], Mapping[str, Frames]] | None = None
 
 
 def _mots_text(first_frame: int, about: str) -> Format:
@@ -118,13 +120,15 @@ FORMATS: Mapping[str, Format] = {
         lambda path, how: coco_panoptic.read_frames(path), coco_panoptic.PanopticWriter,
     ),
     "youtube-vis": Format(
-        "YouTube-VIS: results, or a ground truth file of one video", "masks", ".json",
+        "YouTube-VIS: results; reads ground truth too", "masks", ".json",
         lambda path, how: youtube_vis.read_video(path, how.truth), youtube_vis.VisWriter,
+        videos=lambda path, how: youtube_vis.read_videos(path, how.truth),
     ),
     "youtube-vis-gt": Format(
-        "YouTube-VIS: the same, written as ground truth", "masks", ".json",
+        "YouTube-VIS: ground truth; reads results too", "masks", ".json",
         lambda path, how: youtube_vis.read_video(path, how.truth),
         lambda path: youtube_vis.VisWriter(path, truth=True),
+        videos=lambda path, how: youtube_vis.read_videos(path, how.truth),
     ),
     "davis": Format(
         "DAVIS palette pictures, without classes", "masks", "",

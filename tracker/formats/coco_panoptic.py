@@ -53,10 +53,10 @@ def encode_panoptic_png(segments: NDArray[np.integer[Any]]) -> bytes:
 
 
 def read_frames(path: str | os.PathLike[str]) -> Iterator[FrameObjects]:
-    """The pictures of a JSON in the order of its annotations, in which segments keep their ids as object ids.
+    """The pictures of a JSON in the order of its annotations.
 
     Class numbers of the picture are places in the JSON's list of categories; crowds get id 0. Ids of things are
-    segment ids, made smaller by class * 100000 + 1 where this module wrote them.
+    segment ids, made smaller by class * 100000 + 1 where this module wrote them. Object ids are class * 2**24 + id.
 
     Raises:
         FormatError: a broken JSON, a picture with a segment that the JSON does not know, or one that is missing.
@@ -86,7 +86,7 @@ def read_frames(path: str | os.PathLike[str]) -> Iterator[FrameObjects]:
                 own = number - int(classes[row]) * _FACTOR - 1
                 ids[row] = own if 0 < own < _FACTOR else number
         pixels = PixelMap(classes[rows].reshape(segments.shape), ids[rows].reshape(segments.shape), class_set)
-        yield FrameObjects.from_pixels(index, pixels, id_factor=_FACTOR)
+        yield FrameObjects.from_pixels(index, pixels, id_factor=_MAX_SEGMENT + 1)
 
 
 class PanopticWriter:
@@ -159,6 +159,10 @@ def _load(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise FormatError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from None
     except json.JSONDecodeError as error:
         raise FormatError(f"{path}, line {error.lineno}: not JSON: {error.msg.lower()}") from None
-    except (KeyError, TypeError) as error:
+    except UnicodeDecodeError:
+        raise FormatError(f"cannot read {path}: not a JSON text") from None
+    except KeyError as error:
         raise FormatError(f"{path}: not a COCO panoptic file: {error} is missing") from None
+    except TypeError:
+        raise FormatError(f"{path}: not a COCO panoptic file: expected images, annotations and categories") from None
     return dict(content)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker.errors import FormatError
-from tracker.formats.frame_objects import NAMELESS, FrameObjects
+from tracker.formats.frame_objects import IGNORED, NAMELESS, FrameObjects
 from tracker.formats.png import encode_png, read_png
 from tracker.formats.step import numbered_files
 from tracker.masks import Masks
@@ -80,21 +80,23 @@ def read_frames(folder: str | os.PathLike[str]) -> Iterator[FrameObjects]:
 
 
 class DavisEncoder:
-    """Makes pictures of frames: ids to 255 stay; if a larger one comes, it takes the lowest number never used so far."""
+    """Makes pictures of frames: ids to 255 stay, any other takes the lowest number never used so far."""
 
     def __init__(self) -> None:
         self._number_of: dict[int, int] = {}
         self._taken: set[int] = set()
 
     def __call__(self, frame: FrameObjects) -> bytes:
-        """PNG bytes of a frame; where masks overlap the later row wins.
+        """PNG bytes of a frame; where masks overlap the later row wins. Regions to ignore are left out.
 
         Raises:
             FormatError: a frame without masks, or no number is left.
         """
         if frame.masks is None:
             raise FormatError(f"frame {frame.index} has boxes without masks")
-        return encode_davis(frame.masks.to_label_map([self._number(number) for number in frame.ids.tolist()]))
+        rows = [row for row, name in enumerate(frame.names) if name != IGNORED]
+        numbers = [self._number(int(frame.ids[row])) for row in rows]
+        return encode_davis(frame.masks.select(rows).to_label_map(numbers))
 
     def _number(self, track_id: int) -> int:
         if track_id in self._number_of:

@@ -111,7 +111,7 @@ def read_kitti(path: str | os.PathLike[str]) -> KittiRows:
 
 
 def write_row(rows: KittiRows, row: int) -> str:
-    """One line, with its line end; numbers as the benchmark writes them (six decimals), the score too if there is one."""
+    """One line, with its line end; numbers as the benchmark writes them (six decimals), the score too if any."""
     numbers = [rows.alpha[row], *rows.boxes[row], *rows.solids[row]]
     if not math.isnan(rows.scores[row]):
         numbers.append(rows.scores[row])
@@ -147,8 +147,9 @@ def encode_frame(frame: FrameObjects) -> str:
     """
     at = [row for row, name in enumerate(frame.names) if name in TYPE_OF_NAME]
     n = len(at)
+    ids, types = np.maximum(frame.ids[at] - 1, -1), [TYPE_OF_NAME[frame.names[row]] for row in at]
     rows = KittiRows(
-        np.full(n, frame.index), frame.ids[at] - 1, [TYPE_OF_NAME[frame.names[row]] for row in at], np.full(n, -1.0),
+        np.full(n, frame.index), ids, types, np.full(n, -1.0),
         np.full(n, -1), np.full(n, -10.0), frame.boxes[at], np.tile(_UNKNOWN_3D, (n, 1)), frame.scores[at],
     )  # fmt: skip
     return "".join(write_row(rows, row) for row in range(n))

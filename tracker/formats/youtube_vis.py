@@ -174,6 +174,56 @@ def read_frames(tracks: Sequence[VisTrack], video: VisVideo, categories: Mapping
         )  # fmt: skip
 
 
+def read_videos(
+    path: str | os.PathLike[str], truth: str | os.PathLike[str] | None
+) -> dict[str, Iterator[FrameObjects]]:
+    """Every video of a ground truth or result file as frames, under the name of its folder.
+
+    Args:
+        path: of the file.
+        truth: ground truth of a result file. Without it videos are named by their ids and categories by their numbers.
+
+    Raises:
+        FormatError: as `read_truth` and `read_results`.
+    """
+    if isinstance(_load(path), dict):
+        known = read_truth(path)
+        tracks, videos, categories = known.tracks, known.videos, known.categories
+    elif truth is not None:
+        known = read_truth(truth)
+        tracks, videos, categories = read_results(path, known), known.videos, known.categories
+    else:
+        tracks = read_results(path)
+        categories = {number: str(number) for number in sorted({track.category for track in tracks})}
+        videos = {number: _guess_video(path, number, tracks) for number in sorted({track.video for track in tracks})}
+    out: dict[str, Iterator[FrameObjects]] = {}
+    for video in videos.values():
+        folder = os.path.dirname(video.file_names[0]) if video.file_names else ""
+        name = os.path.basename(folder) or str(video.id)
+        own = [track for track in tracks if track.video == video.id]
+        out[name if name not in out else str(video.id)] = read_frames(own, video, categories)
+    return out
+
+
+def read_video(path: str | os.PathLike[str], truth: str | os.PathLike[str] | None) -> Iterator[FrameObjects]:
+    """The only video of a file as frames; arguments and errors as in `read_videos`."""
+    videos = read_videos(path, truth)
+    if len(videos) != 1:
+        raise FormatError(f"{path}: expected one video, got {len(videos)}")
+    return next(iter(videos.values()))
+
+
+def _guess_video(path: str | os.PathLike[str], number: int, tracks: Sequence[VisTrack]) -> VisVideo:
+    """Length and size of a video from its results."""
+    own = [track for track in tracks if track.video == number]
+    sizes = {tuple(rle["size"]) for track in own for rle in track.masks if rle is not None}
+    lengths = {len(track.masks) for track in own}
+    if len(lengths) != 1 or len(sizes) > 1:
+        raise FormatError(f"{path}: tracks of video {number} differ in length or in the size of their masks")
+    height, width = next(iter(sizes), (0, 0))
+    return VisVideo(number, width, height, tuple("" for _ in range(lengths.pop())))
+
+
 class VisWriter:
     """Collects tracks and writes them when it is closed: a result file, or a ground truth file.
 

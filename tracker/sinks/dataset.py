@@ -23,6 +23,8 @@ from tracker.sinks.sink import Sink
 from tracker.sinks.textfile import TextFile, make_parent
 from tracker.types import Frame, Tracks
 
+_MARK = ".trackstream"
+
 
 class KittiSink(Sink):
     """`kitti.txt`: one line of 18 columns per confirmed track and frame, of the classes that KITTI knows."""
@@ -78,7 +80,7 @@ class _WriterSink(Sink):
         """Create the folder or file; its parents are made.
 
         Raises:
-            SinkError: it cannot be created, or a folder has pictures already.
+            SinkError: it cannot be created, or a folder has pictures that no run of the engine made.
         """
         self._name = os.fspath(path)
         self._info = info
@@ -87,6 +89,8 @@ class _WriterSink(Sink):
         make_parent(path)
         try:
             self._writer: Writer | None = self._open(Path(path))
+        except SinkError:
+            raise
         except OSError as error:
             raise self._failed(error) from None
 
@@ -148,15 +152,21 @@ class YoutubeVisSink(_WriterSink):
 
 
 class _FolderSink(_WriterSink):
-    """A folder with a PNG per frame."""
+    """A folder with a PNG per frame; those of an earlier run, which leaves the file `.trackstream`, are removed."""
 
     digits: ClassVar[int] = 6
     first_frame: ClassVar[int] = 0
 
     def _open(self, path: Path) -> Writer:
         path.mkdir(exist_ok=True)
-        if old := next(path.glob("*.png"), None):
-            raise SinkError(f"cannot write {path}: {old.name} is there already; remove the folder or name another")
+        mark, pictures = path / _MARK, sorted(path.glob("*.png"))
+        if pictures and not mark.exists():
+            raise SinkError(
+                f"cannot write {path}: {pictures[0].name} is there, and not from a run; name another folder"
+            )
+        for picture in pictures:
+            picture.unlink()
+        mark.touch()
         return FolderWriter(path, self._encode, f"{{:0{self.digits}d}}.png", self.first_frame)
 
     def _encode(self, frame: FrameObjects) -> bytes:
@@ -210,20 +220,22 @@ class KittiStepSink(_FolderSink):
         picture = tracks.detections.panoptic
         if picture is None:
             raise SinkError(
-                f"cannot write {self._name}: it needs a class for every pixel, and this model gives only objects; use a "
-                "panoptic model, or save kitti-mots-png"
+                f"cannot write {self._name}: it needs a class for every pixel, and this model gives only objects; "
+                "use a panoptic model, or save kitti-mots-png"
             )
         names = self._info.class_names
         if not (self.class_set.numbers_of(names) >= 0).any():
             raise SinkError(
-                f"cannot write {self._name}: of the model's classes ({', '.join(names[:6]) or 'unknown'}) none is one of "
-                f"the dataset's ({', '.join(self.class_set.names)})"
+                f"cannot write {self._name}: of the model's classes ({', '.join(names[:6]) or 'unknown'}) none is "
+                f"one of the dataset's ({', '.join(self.class_set.names)})"
             )
         id_of_row = np.zeros(len(tracks.detections) + 1, np.int64)
         taken = tracks.source >= 0
         id_of_row[tracks.source[taken] + 1] = tracks.ids[taken]
         if len(tracks) and int(id_of_row.max()) > step.MAX_ID:
-            raise SinkError(f"cannot write {self._name}: STEP pictures hold ids to {step.MAX_ID}, got {id_of_row.max()}")
+            raise SinkError(
+                f"cannot write {self._name}: STEP pictures hold ids to {step.MAX_ID}, got {id_of_row.max()}"
+            )
         of_model = ClassSet(names, tuple(range(len(names))))
         pixels = PixelMap(picture.classes, id_of_row.astype(np.int32)[picture.rows], of_model)
         none = np.zeros(0)
