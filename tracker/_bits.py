@@ -175,7 +175,7 @@ def find_boxes(words, rects, starts):
 
 
 @inlined
-def _overlap(words_a, a, at_a, words_b, b, at_b):
+def count_shared(words_a, a, at_a, words_b, b, at_b):
     """Shared pixels of two crops."""
     y0 = max(a[1], b[1])
     y1 = min(a[3], b[3])
@@ -199,7 +199,7 @@ def compare(words_a, rects_a, starts_a, areas_a, words_b, rects_b, starts_b, are
     out = np.zeros((len(rects_a), len(rects_b)), np.float64)
     for i in range(len(rects_a)):
         for j in range(len(rects_b)):
-            shared = _overlap(words_a, rects_a[i], starts_a[i], words_b, rects_b[j], starts_b[j])
+            shared = count_shared(words_a, rects_a[i], starts_a[i], words_b, rects_b[j], starts_b[j])
             if shared:
                 out[i, j] = shared / (areas_a[i] + areas_b[j] - shared)
     return out

@@ -301,7 +301,7 @@ def test_direction_decides_between_equal_overlaps():
     """Two detections overlap a walker alike, one ahead of him and one behind: he takes the one ahead."""
     sources = {}
     for weight in (0.0, 0.2):
-        stage = Stage(gate=0.1, gate_when="after", direction=weight, all_pairs=True)
+        stage = Stage(gate=0.1, gate_when="after", direction=weight, full=True, all_pairs=True)
         tracker = Tracker(Plan(stages=(stage,), motion="none", tentative_coasts=True))
         for x in (0, 20, 40):
             tracker.update(Detections([[x, 0, x + 100, 100]], [0.9]))

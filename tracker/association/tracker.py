@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 
 from numpy import empty, float32, int32, int64, uint8
 
+from tracker.association.backend import solve_outside
+from tracker.association.looks import Wardrobe
 from tracker.association.plan import Plan
 from tracker.association.state import State
-from tracker.association.step import report, step
+from tracker.association.step import ASK_SOLVER, report, step
 from tracker.errors import ConfigError, DetectionsError, FrameError
 from tracker.types import Detections, Frame, Tracks
 
@@ -68,22 +71,26 @@ class Tracker:
     Args:
         plan: what tracker this is; `tracker.systems.create` has the published ones by name.
         frame_rate: nominal frames per second: the unit of velocities and noise, and the pace of unstamped frames.
+        class_names: the model's, for plans whose class rules name classes.
 
     Raises:
-        ConfigError: a frame rate that is not a positive number.
+        ConfigError: a frame rate that is not a positive number; class names are missing.
     """
 
-    def __init__(self, plan: Plan, frame_rate: float = 30.0) -> None:
+    def __init__(self, plan: Plan, frame_rate: float = 30.0, class_names: Sequence[str] = ()) -> None:
         if isinstance(frame_rate, bool) or not isinstance(frame_rate, (int, float)) or not 0 < frame_rate < math.inf:
             raise ConfigError(f"expected frame_rate as frames per second above 0, got {frame_rate!r}")
         self.plan = plan
         self.frame_rate = float(frame_rate)
-        self._table = plan.encode()
+        self.class_names = tuple(class_names)
+        self._table = plan.encode(self.frame_rate, class_names)
+        self._past = 1 if plan.looks_back else None
         self.reset()
 
     def reset(self) -> None:
         """Forget everything: the next frame is the first one, the next id is 1."""
         self._state = State()
+        self._wardrobe = Wardrobe(self.plan) if self.plan.needs else None
         self._clock = Clock(self.frame_rate)
         self._alive = 0
 
@@ -109,17 +116,24 @@ class Tracker:
             raise DetectionsError(
                 f"expected Detections, got {type(detections).__name__}; Detections.from_array takes rows of numbers"
             )
+        wardrobe = self._wardrobe
+        looks = None if wardrobe is None else wardrobe.show(detections)
         dt = self._clock.advance(frame.time_s if time_s is None and frame is not None else time_s)
         state = self._state
         scores = detections.scores
         if self._alive + len(scores) >= state.capacity:
             state.reserve(self._alive + len(scores))
-        frame_of = detections.boxes, scores, detections.labels, dt
+        frame_of = detections.boxes, scores, detections.labels, dt, self._past, looks
         alive, alone = step(self._table, *state.arrays, *frame_of)
         while alive < 0:
-            state.reserve_edges(-alive)
+            if alive == ASK_SOLVER:
+                solve_outside(state)
+            else:
+                state.reserve_edges(-alive)
             alive, alone = step(self._table, *state.arrays, *frame_of)
         self._alive = alive
+        if wardrobe is not None:
+            wardrobe.keep(state, detections, looks)
         ids, boxes, seen_scores = empty(alive, int64), empty((alive, 4), float32), empty(alive, float32)
         states, numbers, unmatched = empty(alive, uint8), empty((4, alive), int32), empty(alone, int32)
         report(state.reals, state.ints, ids, boxes, seen_scores, states, numbers, unmatched)
@@ -135,5 +149,5 @@ class Tracker:
             Seconds that it took; next to nothing when it was compiled before, by any tracker of the process.
         """
         begin = time.perf_counter()
-        Tracker(self.plan, self.frame_rate).update(Detections.empty())
+        Tracker(self.plan, self.frame_rate, self.class_names).update(Detections.empty())
         return time.perf_counter() - begin
