@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow test-export check clean
+.PHONY: demo test test-slow test-export check bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed
@@ -41,6 +41,13 @@ $(VENV)/installed-dev: $(VENV)/bin/python pyproject.toml
 $(VENV)/installed-export: $(VENV)/installed-dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,export]'
 	@touch $@
+
+# Figures of this machine into out/bench/; peers take part where they are installed (bench/README.md).
+bench: $(VENV)/installed-dev
+	$(BIN)/python -m bench association
+	$(BIN)/python -m bench masks
+	$(BIN)/python -m bench kernels
+	$(BIN)/python -m bench soak
 
 # README's picture: one frame of the demo's video.
 docs/demo.jpg: demo

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco
 
+from tests.reference import masks as slow
 from tracker.errors import MasksError
-from tracker.masks import Masks
+from tracker.masks import Masks, label_map_iou, label_map_overlaps
 
 
 @st.composite
@@ -53,6 +54,70 @@ def test_iou_equals_pycocotools(stack: np.ndarray) -> None:
     if iou.size:
         expected = coco.iou(encode(stack[:half]), encode(stack[half:]), [0] * len(b))
         np.testing.assert_allclose(iou, np.nan_to_num(expected), atol=1e-12)
+
+
+@st.composite
+def label_maps(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
+    """Two maps of one shape with long runs, single pixels, negative labels and sizes that fill no word."""
+    height, width = draw(st.integers(0, 6)), draw(st.integers(1, 150))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    maps = []
+    for dtype in draw(
+        st.lists(st.sampled_from(["u1", "i1", "u2", "i2", "i4", "u4", "i8", "u8"]), min_size=2, max_size=2)
+    ):
+        lengths = rng.geometric(rng.choice([0.02, 0.3, 1.0]), height * width)
+        values = rng.integers(-2 if dtype[0] == "i" else 0, 6, height * width)
+        maps.append(np.repeat(values, lengths)[: height * width].reshape(height, width).astype(dtype))
+    return maps[0], maps[1]
+
+
+@settings(deadline=None, max_examples=300)
+@given(label_maps(), st.sampled_from([(3, 4), (5, 5), (0, 2), (300, 6)]))
+def test_label_maps_overlap_as_counted_pixel_by_pixel(maps: tuple[np.ndarray, np.ndarray], counts) -> None:
+    a, b = maps
+    before = a.copy(), b.copy()
+    shared = label_map_overlaps(a, b, *counts)
+    assert shared.shape == (counts[0] + 1, counts[1] + 1) and shared.sum() == a.size
+    assert (shared == slow.label_map_overlaps(a, b, *counts)).all()
+    np.testing.assert_allclose(label_map_iou(a, b, *counts), slow.label_map_iou(a, b, *counts), atol=1e-12)
+    sizes = max(int(a.max(initial=0)), 0), max(int(b.max(initial=0)), 0)
+    assert (label_map_overlaps(a, b) == slow.label_map_overlaps(a, b, *sizes)).all()
+    assert (a == before[0]).all() and (b == before[1]).all()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int32])
+def test_label_maps_need_not_be_aligned_nor_contiguous(dtype) -> None:
+    rng = np.random.default_rng(5)
+    a, b = rng.integers(0, 4, (2, 20, 67)).astype(dtype)
+    expected = slow.label_map_overlaps(a, b, 3, 3)
+    shifted = np.empty(a.nbytes + 1, np.uint8)[1:].view(dtype).reshape(a.shape)
+    shifted[:] = a
+    assert (label_map_overlaps(shifted, b) == expected).all()
+    assert (label_map_overlaps(a.T, b.T) == expected).all()
+    assert (label_map_overlaps(np.repeat(a, 2, 1)[:, ::2], np.asfortranarray(b)) == expected).all()
+
+
+@settings(deadline=None, max_examples=50)
+@given(stacks(count=4))
+def test_iou_of_label_maps_is_that_of_their_masks(stack: np.ndarray) -> None:
+    a, b = Masks.from_dense(stack[:2]).disjoint(), Masks.from_dense(stack[2:]).disjoint()
+    maps = a.to_label_map(), b.to_label_map()
+    np.testing.assert_allclose(label_map_iou(*maps, 2, 2), a.iou(b), atol=1e-12)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 2**32 - 1))
+def test_iou_of_crops_of_any_width_equals_dense(seed: int) -> None:
+    """Crops that share one word column, several, or their whole layout take different ways through the kernel."""
+    rng = np.random.default_rng(seed)
+    crops = [rng.random((rng.integers(1, 30), rng.choice([3, 60, 130, 260]))) < 0.7 for _ in range(6)]
+    corners = rng.choice([-5, 0, 40, 64, 100], (6, 2))
+    masks = Masks.from_crops(crops, corners, 60, 320)
+    dense = masks.to_dense().reshape(6, -1).astype(float)
+    shared, sizes = dense @ dense.T, dense.sum(1)
+    union = sizes[:, None] + sizes[None] - shared
+    np.testing.assert_allclose(masks.iou(masks), shared / np.maximum(union, 1), atol=1e-12)
+    assert masks.areas.tolist() == sizes.tolist()
 
 
 @settings(deadline=None, max_examples=100)
@@ -128,6 +193,8 @@ def test_memory_follows_the_crops() -> None:
         (lambda: Masks.from_crops([], [(0, 0)], 5, 5), "expected one corner per crop"),
         (lambda: Masks.empty(3, 4, 2).select([2]), "expected mask rows"),
         (lambda: Masks.empty(3, 4).iou(Masks.empty(4, 3)), "one frame size"),
+        (lambda: label_map_overlaps(np.zeros((3, 4)), np.zeros((3, 4), int)), "expected an integer label map"),
+        (lambda: label_map_iou(np.zeros((3, 4), int), np.zeros((4, 3), int)), "label maps of one shape"),
         (lambda: Masks.empty(3, 4, 2).disjoint([1]), "one priority per mask"),
         (lambda: Masks.empty(3, 4, 2).to_label_map([1]), "one value per mask"),
     ],

@@ -15,7 +15,7 @@ def _popcount(x):
     x = x - ((x >> np.uint64(1)) & np.uint64(0x5555555555555555))
     x = (x & np.uint64(0x3333333333333333)) + ((x >> np.uint64(2)) & np.uint64(0x3333333333333333))
     x = (x + (x >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
-    return np.int64((x * np.uint64(0x0101010101010101)) >> np.uint64(56))
+    return (x * np.uint64(0x0101010101010101)) >> np.uint64(56)
 
 
 @inlined
@@ -33,11 +33,21 @@ def pack(data, x, y, rect, words):
         at = (row - rect[1]) * across
         line = data[row - y]
         for k in range(across):
-            base = (first + k) * 64
-            word = np.uint64(0)
-            for column in range(max(base, rect[0]), min(base + 64, rect[2])):
-                word |= np.uint64(line[column - x] != 0) << np.uint64(column & 63)
-            words[at + k] = word
+            begin, end = max((first + k) * 64, rect[0]), min((first + k) * 64 + 64, rect[2])
+            words[at + k] = _gather_bits(line, np.uint64(begin - x), np.uint64(begin & 63), np.uint64(end - begin))
+
+
+@inlined
+def _gather_bits(line, at, low, count):
+    """Word of `count` pixels from `at` on, the first one at bit `low`. Unsigned places: LLVM makes vectors of it."""
+    word = np.uint64(0)
+    if count == np.uint64(64):
+        for bit in range(np.uint64(64)):
+            word |= np.uint64(line[at + bit] != 0) << bit
+    else:
+        for bit in range(count):
+            word |= np.uint64(line[at + bit] != 0) << (low + bit)
+    return word
 
 
 @kernel
@@ -137,9 +147,10 @@ def paint(words, rects, starts, values, out):
 def count_areas(words, starts):
     out = np.zeros(len(starts) - 1, np.int64)
     for i in range(len(out)):
-        total = 0
-        for k in range(starts[i], starts[i + 1]):
-            total += _popcount(words[k])
+        part = words[starts[i] : starts[i + 1]]
+        total = np.uint64(0)
+        for k in range(len(part)):
+            total += _popcount(part[k])
         out[i] = total
     return out
 
@@ -175,34 +186,105 @@ def find_boxes(words, rects, starts):
 
 
 @inlined
-def count_shared(words_a, a, at_a, words_b, b, at_b):
-    """Shared pixels of two crops."""
-    y0 = max(a[1], b[1])
-    y1 = min(a[3], b[3])
-    if y0 >= y1 or a[0] >= b[2] or b[0] >= a[2]:
-        return 0
-    first_a, first_b = a[0] // 64, b[0] // 64
-    across_a, across_b = _across(a), _across(b)
-    k0 = max(first_a, first_b)
-    k1 = min(first_a + across_a, first_b + across_b)
-    total = 0
-    for y in range(y0, y1):
-        row_a = at_a + (y - a[1]) * across_a - first_a
-        row_b = at_b + (y - b[1]) * across_b - first_b
-        for k in range(k0, k1):
-            total += _popcount(words_a[row_a + k] & words_b[row_b + k])
+def _shared_bits(words_a, at_a, across_a, words_b, at_b, across_b, rows, columns):
+    """Set bits that two blocks of words share. All numbers are uint64: no sign to test, so LLVM makes vectors of it."""
+    total = np.uint64(0)
+    if across_a == columns and across_b == columns:
+        for k in range(rows * columns):
+            total += _popcount(words_a[at_a + k] & words_b[at_b + k])
+    elif columns == np.uint64(1):
+        for _ in range(rows):
+            total += _popcount(words_a[at_a] & words_b[at_b])
+            at_a += across_a
+            at_b += across_b
+    else:
+        for _ in range(rows):
+            for k in range(columns):
+                total += _popcount(words_a[at_a + k] & words_b[at_b + k])
+            at_a += across_a
+            at_b += across_b
     return total
+
+
+@inlined
+def count_shared(words_a, a, at_a, words_b, b, at_b):
+    """Pixels that two crops share; reads only the rows and words that both have."""
+    if a[0] >= b[2] or b[0] >= a[2] or a[1] >= b[3] or b[1] >= a[3]:
+        return 0
+    across_a, across_b = _across(a), _across(b)
+    top, first = max(a[1], b[1]), max(a[0], b[0]) // 64
+    at_a += (top - a[1]) * across_a + first - a[0] // 64
+    at_b += (top - b[1]) * across_b + first - b[0] // 64
+    rows, columns = min(a[3], b[3]) - top, (min(a[2], b[2]) - 1) // 64 - first + 1
+    shared = _shared_bits(
+        words_a, np.uint64(at_a), np.uint64(across_a), words_b, np.uint64(at_b), np.uint64(across_b),
+        np.uint64(rows), np.uint64(columns),
+    )  # fmt: skip
+    return np.int64(shared)
 
 
 @kernel
 def compare(words_a, rects_a, starts_a, areas_a, words_b, rects_b, starts_b, areas_b):
     out = np.zeros((len(rects_a), len(rects_b)), np.float64)
     for i in range(len(rects_a)):
-        for j in range(len(rects_b)):
+        x0, y0, x1, y1 = rects_a[i, 0], rects_a[i, 1], rects_a[i, 2], rects_a[i, 3]
+        for j in range(len(rects_b)):  # most pairs end at the next line: they are not worth a call (25 ns each)
+            if x0 >= rects_b[j, 2] or rects_b[j, 0] >= x1 or y0 >= rects_b[j, 3] or rects_b[j, 1] >= y1:
+                continue
             shared = count_shared(words_a, rects_a[i], starts_a[i], words_b, rects_b[j], starts_b[j])
             if shared:
                 out[i, j] = shared / (areas_a[i] + areas_b[j] - shared)
     return out
+
+
+@inlined
+def _differ(words_a, words_b, first, end, pattern_a, pattern_b):
+    """Whether any pixel of these words has another label than its map's pattern."""
+    rest = np.uint64(0)
+    for k in range(first, end):
+        rest |= (words_a[k] ^ pattern_a) | (words_b[k] ^ pattern_b)
+    return rest != 0
+
+
+@inlined
+def _known(label, most):
+    """The label, or 0 where there is no such object."""
+    return np.uint64(label) if np.uint64(label) <= most else np.uint64(0)
+
+
+@kernel
+def count_overlaps(a, b, words_a, words_b, ones, pixel_bits, most_a, most_b, out):
+    """Joint histogram of two label maps, a run of equal pairs at a time; adds to out[label in a, label in b].
+
+    `a` and `b` are (P,) unsigned labels, P > 0; above `most_a`, `most_b` they count as 0. `words_a` and `words_b` are
+    the same memory, eight bytes at a time, without the pixels at the end that fill no word. A label times `ones` is
+    eight bytes of that label; `pixel_bits` is the binary logarithm of the bits of a pixel. All numbers are uint64.
+    """
+    per_word = np.uint64(6) - pixel_bits  # binary logarithm, too
+    start = np.uint64(0)  # of the run of (label_a, label_b)
+    label_a, label_b = a[start], b[start]
+    pattern_a, pattern_b = np.uint64(label_a) * ones, np.uint64(label_b) * ones
+    k, n_words, n = np.uint64(0), np.uint64(len(words_a)), np.uint64(len(a))
+    while k < n_words:
+        end = min(k + np.uint64(8), n_words)
+        if not _differ(words_a, words_b, k, end, pattern_a, pattern_b):
+            k = end
+            continue
+        while k < end:
+            rest = (words_a[k] ^ pattern_a) | (words_b[k] ^ pattern_b)
+            while rest != 0:
+                pixel = _popcount((rest & (~rest + np.uint64(1))) - np.uint64(1)) >> pixel_bits  # first that differs
+                at = (k << per_word) + pixel
+                out[_known(label_a, most_a), _known(label_b, most_b)] += at - start
+                start, label_a, label_b = at, a[at], b[at]
+                pattern_a, pattern_b = np.uint64(label_a) * ones, np.uint64(label_b) * ones
+                rest = (words_a[k] ^ pattern_a) | (words_b[k] ^ pattern_b)
+                rest &= ~np.uint64(0) << (pixel << pixel_bits)
+            k += np.uint64(1)
+    for at in range(n_words << per_word, n):
+        out[_known(label_a, most_a), _known(label_b, most_b)] += at - start
+        start, label_a, label_b = at, a[at], b[at]
+    out[_known(label_a, most_a), _known(label_b, most_b)] += n - start
 
 
 @kernel

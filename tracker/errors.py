@@ -7,6 +7,7 @@ TrackerError                        catch this one to catch them all
 ├── ConfigError (ValueError)        an option, a TOML key or a plan that makes no sense
 ├── SourceError (OSError)           a video, folder, camera or stream that cannot be opened or read
 ├── SinkError (OSError)             an output that cannot be written
+├── SnapshotError (OSError)         a saved tracker that cannot be written, read or continued
 ├── FormatError (ValueError)        a dataset file that breaks its format; names file and line
 └── ModelError (ValueError)         not an ONNX model, wrong family, unknown outputs, broken card
     ├── ModelNotFoundError (FileNotFoundError)
@@ -42,6 +43,10 @@ class SourceError(TrackerError, OSError):
 
 class SinkError(TrackerError, OSError):
     """An output that cannot be written."""
+
+
+class SnapshotError(TrackerError, OSError):
+    """A saved tracker that cannot be written, or read: not one, damaged, or of another version."""
 
 
 class FormatError(TrackerError, ValueError):

@@ -4,7 +4,8 @@ Every instance is a crop rectangle and its bits, packed into 64-bit words that s
 bit k of a word is pixel 64*i + k of its row. Two crops of the same frame are therefore compared word by word, without
 shifting. Memory follows the crops, never N x H x W; an encoded frame of 50 people at 1080p takes about 50 kB.
 
-The frame-sized forms (dense stack, label map) and COCO's run lengths are ways in and out, not ways to compute.
+The frame-sized dense stack and COCO's run lengths are ways in and out, not ways to compute. Label maps are compared as
+they are (`label_map_overlaps`, `label_map_iou`): for disjoint objects that costs one pass, however many there are.
 """
 
 from __future__ import annotations
@@ -71,20 +72,21 @@ class Masks:
         places = np.asarray(corners, np.int64).reshape(-1, 2)
         if len(crops) != len(places):
             raise MasksError(f"expected one corner per crop, got {len(crops)} crops and {len(places)} corners")
-        rects = np.zeros((len(crops), 4), np.int32)
+        sizes = np.zeros((len(crops), 2), np.int64)
         for i, crop in enumerate(crops):
             if crop.ndim != 2:
                 raise MasksError(f"expected crops of shape (h, w), got {crop.shape} at row {i}")
-            x, y = places[i]
-            rect = (max(x, 0), max(y, 0), min(x + crop.shape[1], width), min(y + crop.shape[0], height))
-            if rect[2] > rect[0] and rect[3] > rect[1]:
-                rects[i] = rect
+            sizes[i] = crop.shape
+        frame = np.array([width, height])
+        rects = np.hstack([places, places + sizes[:, ::-1]]).clip(0, np.tile(frame, 2)).astype(np.int32)
+        rects[(rects[:, 2] <= rects[:, 0]) | (rects[:, 3] <= rects[:, 1])] = 0
         starts = _layout(rects)
-        words = np.zeros(starts[-1], np.uint64)
-        for i, crop in enumerate(crops):
-            if starts[i + 1] > starts[i]:
+        words = np.empty(starts[-1], np.uint64)
+        ends = starts.tolist()
+        for i, (crop, (x, y)) in enumerate(zip(crops, places.tolist(), strict=True)):
+            if ends[i + 1] > ends[i]:
                 data = np.ascontiguousarray(crop).view(np.uint8) if crop.dtype == np.bool_ else _as_bytes(crop)
-                _bits.pack(data, places[i, 0], places[i, 1], rects[i], words[starts[i] : starts[i + 1]])
+                _bits.pack(data, x, y, rects[i], words[ends[i] : ends[i + 1]])
         return cls(int(height), int(width), rects, starts, words)
 
     @classmethod
@@ -291,6 +293,65 @@ class Masks:
         taken = np.zeros((self.height, (self.width + 63) // 64), np.uint64)
         _bits.take_free(words, self.rects, self.starts, order.astype(np.int64), taken)
         return Masks(self.height, self.width, self.rects, self.starts, words)
+
+
+def label_map_overlaps(
+    a: ArrayLike, b: ArrayLike, count_a: int | None = None, count_b: int | None = None
+) -> NDArray[np.int64]:
+    """How many pixels each object of one label map shares with each object of another: their joint histogram.
+
+    One pass over both maps, a run of equal pixels at a time. Small dtypes are quicker: at 1080p with 50 people uint8
+    takes a third of the time of int32 (`python -m bench masks`).
+
+    Args:
+        a: (H, W) integers of any dtype; value k + 1 is object k, 0 (and anything below) is background.
+        b: (H, W), likewise.
+        count_a: how many objects `a` has, by default its largest value; values above are background.
+        count_b: likewise.
+
+    Returns:
+        (count_a + 1, count_b + 1) int64. Row and column 0 are background; [i + 1, j + 1] is what object i of `a`
+        shares with object j of `b`. All sums to H * W.
+
+    Raises:
+        MasksError: not two-dimensional integer arrays, or of different shapes.
+    """
+    maps = [np.asarray(a), np.asarray(b)]
+    for labels in maps:
+        if labels.ndim != 2 or labels.dtype.kind not in "iu":
+            raise MasksError(f"expected an integer label map of shape (H, W), got {labels.dtype} {labels.shape}")
+    if maps[0].shape != maps[1].shape:
+        raise MasksError(f"expected label maps of one shape, got {maps[0].shape} and {maps[1].shape}")
+    given = (count_a, count_b)
+    counts = [int(m.max(initial=0)) if n is None else int(n) for m, n in zip(maps, given, strict=True)]
+    out = np.zeros((counts[0] + 1, counts[1] + 1), np.int64)
+    if maps[0].size == 0:
+        return out
+    # unsigned, a negative label is larger than any that its signed dtype can count
+    most = [np.uint64(min(n, int(np.iinfo(m.dtype).max))) for m, n in zip(maps, counts, strict=True)]
+    size = max(m.itemsize for m in maps)
+    flat = [np.ascontiguousarray(m, dtype=f"{m.dtype.kind}{size}").view(f"u{size}").reshape(-1) for m in maps]
+    whole = maps[0].size - maps[0].size % (8 // size)
+    words = [pixels[:whole].view(np.uint64) for pixels in flat]
+    ones = np.uint64(sum(1 << shift for shift in range(0, 64, 8 * size)))
+    _bits.count_overlaps(*flat, *words, ones, np.uint64((8 * size).bit_length() - 1), *most, out)
+    return out
+
+
+def label_map_iou(
+    a: ArrayLike, b: ArrayLike, count_a: int | None = None, count_b: int | None = None
+) -> NDArray[np.float64]:
+    """Intersection over union of every object of one label map with every object of another.
+
+    Takes and raises what `label_map_overlaps` does.
+
+    Returns:
+        (count_a, count_b) float64; two objects without a pixel give 0.
+    """
+    shared = label_map_overlaps(a, b, count_a, count_b)
+    union = shared.sum(1)[1:, None] + shared.sum(0)[None, 1:] - shared[1:, 1:]
+    iou: NDArray[np.float64] = shared[1:, 1:] / np.maximum(union, 1)
+    return iou
 
 
 def _as_bytes(crop: NDArray[Any]) -> NDArray[np.uint8]:

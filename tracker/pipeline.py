@@ -1,8 +1,9 @@
 """The frame loop: source -> preprocess -> session -> decode -> associate -> sink, and its stage clock.
 
-`run` is the whole program. With `overlap` reading and preprocessing work ahead in one thread, the network in a second
-and the sinks in a third, while the caller's thread decodes and associates; frames stay in order and no queue holds
-more than two. A live source is read without working ahead, because a queue would only make its frames older.
+`run` is the whole program, `replay` the part of it that comes after the network. With `overlap` reading and
+preprocessing work ahead in one thread, the network in a second and the sinks in a third, while the caller's thread
+decodes and associates; frames stay in order and no queue holds more than two. A live source is read without working
+ahead, because a queue would only make its frames older.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import math
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from time import perf_counter, perf_counter_ns
 from typing import Any, Generic, Protocol, TypeVar
@@ -228,18 +229,18 @@ class _Writer:
             raise self._error
 
 
-def _timed(frames: Iterable[Frame], clock: StageClock) -> Generator[tuple[Frame, int], None, None]:
-    """Frames with the moment at which each was delivered."""
+def _timed(items: Iterable[_T], clock: StageClock, most: int | None) -> Generator[tuple[_T, int], None, None]:
+    """At most `most` items of a source, with the moment at which each was delivered."""
     start = perf_counter_ns()
-    for frame in frames:
+    for item in islice(items, most):
         now = perf_counter_ns()
         clock.add("source", now - start)
-        yield frame, now
+        yield item, now
         start = perf_counter_ns()
 
 
 def _detected(
-    frames: Iterable[Frame], model: Network, clock: StageClock, overlap: bool
+    frames: Iterable[Frame], model: Network, clock: StageClock, overlap: bool, max_frames: int | None
 ) -> Generator[tuple[Frame, int, Detections], None, None]:
     """Frames with their detections, in order; with `overlap` each `edge` is where one thread hands over to the next."""
 
@@ -247,7 +248,7 @@ def _detected(
         return iter(_Ahead(items, name)) if overlap else items
 
     def prepared() -> Generator[tuple[Frame, int, Any, Any], None, None]:
-        for frame, since_ns in _timed(frames, clock):
+        for frame, since_ns in _timed(frames, clock, max_frames):
             with clock.time("preprocess"):
                 tensors, placement = model.preprocess(frame.image)
             yield frame, since_ns, tensors, placement
@@ -296,6 +297,57 @@ def run(
     """
     overlap = not source.live if overlap is None else overlap
     clock = StageClock()
+    detected = _detected(source, model, clock, overlap, max_frames)
+    report = _track(detected, tracker, sinks, clock, overlap, on_frame)
+    return replace(report, dropped=source.dropped)
+
+
+def replay(
+    recorded: Iterable[tuple[Frame, Detections]],
+    tracker: Associator,
+    sinks: Sequence[Sink] = (),
+    *,
+    overlap: bool = True,
+    max_frames: int | None = None,
+    on_frame: Callable[[Frame, Tracks], None] | None = None,
+) -> Report:
+    """Track what a network saw earlier; everything else is as in `run`.
+
+    Args:
+        recorded: frames in order with their detections, such as a `tracker.formats.recording.Recording`.
+        tracker: turns detections into tracks.
+        sinks: each gets every frame, in order.
+        overlap: read ahead in one thread and write in another.
+        max_frames: stop after this many.
+        on_frame: called in the caller's thread after each frame's tracks are known.
+
+    Returns:
+        Counts and latencies; those of preprocess, session and decode have no frames.
+    """
+    clock = StageClock()
+    reread = _reread(recorded, clock, overlap, max_frames)
+    return _track(reread, tracker, sinks, clock, overlap, on_frame)
+
+
+def _reread(
+    recorded: Iterable[tuple[Frame, Detections]], clock: StageClock, overlap: bool, max_frames: int | None
+) -> Generator[tuple[Frame, int, Detections], None, None]:
+    """Recorded frames in the form of `_detected`."""
+    read = _timed(recorded, clock, max_frames)
+    with contextlib.closing(iter(_Ahead(read, "source")) if overlap else read) as items:
+        for (frame, detections), since_ns in items:
+            yield frame, since_ns, detections
+
+
+def _track(
+    detected: Generator[tuple[Frame, int, Detections], None, None],
+    tracker: Associator,
+    sinks: Sequence[Sink],
+    clock: StageClock,
+    overlap: bool,
+    on_frame: Callable[[Frame, Tracks], None] | None,
+) -> Report:
+    """The loop's second half, from detections on; closes `detected` and the sinks whatever happens."""
     frames = confirmed_ever = 0
     counted: set[int] = set()
 
@@ -314,7 +366,6 @@ def run(
             writer = _Writer(write)
             stack.callback(writer.finish)
             put = writer.write
-        detected = _detected(islice(source, max_frames), model, clock, overlap)
         stack.callback(detected.close)
         for frame, since_ns, detections in detected:
             with clock.time("associate"):
@@ -327,4 +378,4 @@ def run(
             if on_frame is not None:
                 on_frame(frame, tracks)
     wall_s = perf_counter() - start
-    return Report(frames, confirmed_ever, source.dropped, wall_s, frames / wall_s, clock.latencies())
+    return Report(frames, confirmed_ever, 0, wall_s, frames / wall_s, clock.latencies())

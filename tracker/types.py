@@ -103,6 +103,48 @@ class Panoptic:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Flow:
+    """Optical flow between the previous frame (t-1) and this one (t), on the full pixel grid of the frames.
+
+    A vector (dx, dy) says where the pixel went, in source pixels whatever the resolution it was computed at; one
+    that is not finite points nowhere.
+
+    Attributes:
+        forward: (H, W, 2) float32, t-1 to t, on the grid of t-1: pixel (x, y) of t-1 is at (x + dx, y + dy) in t.
+        backward: (H, W, 2) float32, t to t-1, on the grid of t; or None.
+        occluded: (H, W) bool on the grid of t-1, pixels that are not seen in t; or None for "not checked".
+        revealed: (H, W) bool on the grid of t, pixels that were not seen in t-1; or None.
+
+    Raises:
+        FrameError: shapes or dtypes that do not fit.
+    """
+
+    forward: NDArray[np.float32]
+    backward: NDArray[np.float32] | None = None
+    occluded: NDArray[np.bool_] | None = None
+    revealed: NDArray[np.bool_] | None = None
+
+    def __post_init__(self) -> None:
+        size = self.forward.shape[:2]
+        for name, field, shape, dtype in (
+            ("forward flow", self.forward, (*size, 2), np.float32),
+            ("backward flow", self.backward, (*size, 2), np.float32),
+            ("occluded", self.occluded, size, np.bool_),
+            ("revealed", self.revealed, size, np.bool_),
+        ):
+            if field is not None and (len(size) != 2 or field.shape != shape or field.dtype != dtype):
+                raise FrameError(
+                    f"expected {name} as {np.dtype(dtype)} of shape {shape}, got {field.dtype} {field.shape}"
+                )
+
+    @classmethod
+    def unknown(cls, height: int, width: int) -> Flow:
+        """Nothing is known, as before the first frame: no motion, and every pixel occluded, so that no mask travels."""
+        vectors, hidden = np.zeros((height, width, 2), np.float32), np.ones((height, width), np.bool_)
+        return cls(vectors, vectors, hidden, hidden)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Detections:
     """What one frame's model saw; no identity yet. N = 0 is `Detections.empty()`, never None.
 

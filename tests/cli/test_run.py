@@ -66,7 +66,8 @@ def test_all_outputs_are_written_and_can_be_read(tmp_path: Path, capsys: pytest.
     assert main(["run", STREET, "--model", "street", "-o", str(out)]) == 0
     printed = capsys.readouterr()
     assert "6 frames" in printed.out and "p99 ms" in printed.out and printed.err == ""
-    assert sorted(path.name for path in out.iterdir()) == ["masks.txt", "tracks.jsonl", "tracks.txt", "video.mp4"]
+    files = ["events.jsonl", "masks.txt", "tracks.jsonl", "tracks.txt", "video.mp4"]
+    assert sorted(path.name for path in out.iterdir()) == files
     lines = [json.loads(line) for line in (out / "tracks.jsonl").read_text().splitlines()]
     assert len(lines) == 7  # a header and six frames
     assert len(mot.read_mot(out / "tracks.txt").frames) > 0

@@ -6,16 +6,20 @@ of embeddings. It is updated between the steps, because nothing in it decides wh
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tracker.association.plan import Plan
 from tracker.association.state import COUNT, FRAME, SOURCE, WAS, State
-from tracker.errors import DetectionsError
+from tracker.association.warp import warp_by_forward, warp_to_current, warp_to_previous
+from tracker.errors import DetectionsError, FrameError, SnapshotError
 from tracker.masks import Masks
-from tracker.types import Detections
+from tracker.types import Detections, Flow
+
+SHOWN = "shown."
+"""Prefix of a snapshot's arrays that belong to the wardrobe."""
 
 
 class Looks(NamedTuple):
@@ -57,7 +61,8 @@ class Gallery:
 
     Attributes:
         slots: (T,) int64 row of each track, -1 while it has shown none.
-        vectors, norms, frames, counts: as `Looks` describes.
+        vectors, norms, frames, counts: as `Looks` describes (gallery, kept_norms, kept_frames, kept).
+        next: (slots,) int64, place in the ring that is written next.
     """
 
     def __init__(self, size: int, momentum: float) -> None:
@@ -67,7 +72,7 @@ class Gallery:
         self.norms = np.zeros((0, size), np.float32)
         self.frames = np.zeros((0, size), np.int64)
         self.counts = np.zeros(0, np.int64)
-        self._next = np.zeros(0, np.int64)
+        self.next = np.zeros(0, np.int64)
 
     def check(self, width: int) -> None:
         """Make ready for embeddings of this length.
@@ -109,9 +114,9 @@ class Gallery:
             seen = unit / np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)
             place = np.zeros(len(rows), np.int64)
         else:
-            self._next[slots[fresh]] = 0
-            place = self._next[rows] % self._size
-            self._next[rows] += 1
+            self.next[slots[fresh]] = 0
+            place = self.next[rows] % self._size
+            self.next[rows] += 1
         self.vectors[rows, place] = seen
         self.norms[rows, place] = np.linalg.norm(seen, axis=1)
         self.frames[rows, place] = frame
@@ -128,7 +133,7 @@ class Gallery:
             self.norms = np.concatenate([self.norms, np.zeros((more, self._size), np.float32)])
             self.frames = np.concatenate([self.frames, np.zeros((more, self._size), np.int64)])
             self.counts = np.concatenate([self.counts, np.zeros(more, np.int64)])
-            self._next = np.concatenate([self._next, np.zeros(more, np.int64)])
+            self.next = np.concatenate([self.next, np.zeros(more, np.int64)])
             free = np.concatenate([free, np.arange(len(used), len(used) + more)])
         self.counts[free[:count]] = 0
         return free[:count]
@@ -148,6 +153,7 @@ class Wardrobe:
         self.masks: Masks | None = None
         self.areas = np.zeros(0, np.int64)
         self._needs = plan.needs
+        self._flow, self._chain = plan.flow, plan.chain_masks
         self._optional = frozenset(
             need
             for stage in plan.stages
@@ -155,16 +161,16 @@ class Wardrobe:
             for need in stage.needs
         )  # fmt: skip
 
-    def show(self, detections: Detections, compared: Masks | None = None, remembered: Masks | None = None) -> Looks:
+    def show(self, detections: Detections, flow: Flow | None = None) -> Looks:
         """What the step compares in this frame.
 
         Args:
             detections: this frame's.
-            compared: the detections' masks as they are compared; their own unless optical flow moved them.
-            remembered: the tracks' masks as they are compared, likewise; `masks` by default.
+            flow: optical flow from the frame before, for plans that carry masks along it (`Plan.flow`).
 
         Raises:
             DetectionsError: parts that the plan compares are missing, or do not fit to earlier ones.
+            FrameError: flow is missing.
         """
         n = len(detections)
         for need in self._needs - self._optional:
@@ -175,20 +181,18 @@ class Wardrobe:
             embeddings = np.zeros((n, 0), np.float32)
         self.gallery.check(embeddings.shape[1])
         norms = np.sqrt(np.einsum("nd,nd->n", embeddings, embeddings))
-        own = (detections.masks if compared is None else compared) if "masks" in self._needs else None
+        own = detections.masks if "masks" in self._needs else None
         own = Masks.empty(1, 1, n) if own is None else own
-        last = self.masks or Masks.empty(own.height, own.width)
-        areas = self.areas
-        if remembered is not None:
-            last, areas = remembered, remembered.areas
+        last = Masks.empty(own.height, own.width) if self.masks is None else self.masks
         if len(last) and n and (last.height, last.width) != (own.height, own.width):
             raise DetectionsError(
                 f"expected masks of frames of {last.height} x {last.width} px as before, got {own.height} x "
                 f"{own.width}; reset() the tracker for another stream"
             )
+        own, last, areas = self._carry(own, last, flow)
         centres, offsets = detections.centres, detections.offsets
         if centres is None:
-            centres = (detections.boxes[:, :2] + detections.boxes[:, 2:]) / 2
+            centres = (detections.boxes[:, :2] + detections.boxes[:, 2:]) * np.float32(0.5)
         ids = detections.track_ids
         return Looks(
             embeddings, norms, self.gallery.slots, self.gallery.vectors, self.gallery.norms, self.gallery.frames,
@@ -197,6 +201,57 @@ class Wardrobe:
             np.full(n, -1, np.int64) if ids is None else ids,
             own.words, own.rects, own.starts, own.areas, last.words, last.rects, last.starts, areas,
         )  # fmt: skip
+
+    def _carry(self, own: Masks, last: Masks, flow: Flow | None) -> tuple[Masks, Masks, NDArray[np.int64]]:
+        """The detections' and the tracks' masks where they can be compared, and the areas of the latter."""
+        if self._flow == "none" or not len(last):
+            return own, last, self.areas
+        if flow is None:
+            raise FrameError("expected optical flow (update(..., flow=...)), along which this tracker carries masks")
+        if self._flow == "cur_to_prev":
+            return warp_to_previous(own, flow.forward, flow.occluded), last, self.areas
+        if self._flow == "forward":
+            last = warp_by_forward(last, flow.forward)
+        elif flow.backward is None:
+            raise FrameError("expected optical flow in both directions, got no backward flow")
+        else:
+            last = warp_to_current(last, flow.backward, flow.revealed)
+        areas = last.areas
+        if self._chain:
+            self.masks, self.areas = last, areas
+        return own, last, areas
+
+    def dump(self) -> dict[str, NDArray[Any]]:
+        """Copies of all that the tracks have shown, for a snapshot."""
+        g = self.gallery
+        arrays = {"slots": g.slots, "vectors": g.vectors, "norms": g.norms, "frames": g.frames}
+        arrays |= {"counts": g.counts, "next": g.next}
+        if self.masks is not None:
+            size = np.array([self.masks.height, self.masks.width])
+            arrays |= {"size": size, "rects": self.masks.rects, "starts": self.masks.starts, "words": self.masks.words}
+        return {SHOWN + name: array.copy() for name, array in arrays.items()}
+
+    def restore(self, arrays: dict[str, NDArray[Any]], alive: int) -> None:
+        """Become the wardrobe that `dump` copied, of `alive` tracks.
+
+        Raises:
+            SnapshotError: names, shapes or dtypes do not fit.
+        """
+        given = {name.removeprefix(SHOWN): array for name, array in arrays.items()}
+        masks = None
+        if "size" in given:
+            height, width = (int(side) for side in given.pop("size"))
+            masks = Masks(height, width, given.pop("rects"), given.pop("starts"), given.pop("words"))
+        g = self.gallery
+        wanted = {name: getattr(g, name).dtype for name in ("slots", "vectors", "norms", "frames", "counts", "next")}
+        if {name: array.dtype for name, array in given.items()} != wanted or not (
+            (len(given["slots"]) == alive or not len(given["slots"])) and (masks is None or len(masks) == alive)
+        ):
+            raise SnapshotError(f"expected what {alive} tracks have shown, got {sorted(arrays)}")
+        for name, array in given.items():
+            setattr(g, name, array)
+        if masks is not None:
+            self.masks, self.areas = masks, masks.areas
 
     def keep(self, state: State, detections: Detections, looks: Looks) -> None:
         """After a step: what every live track has shown by now."""

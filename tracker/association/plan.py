@@ -21,6 +21,7 @@ from tracker.errors import ConfigError
 BOXES = ("predicted", "last")
 PHASES = {"tentative": TENTATIVE, "confirmed": CONFIRMED, "coasting": COASTING}
 COMBINATIONS = {"sum": 0.0, "best": 1.0}
+FLOWS = ("none", "cur_to_prev", "prev_to_cur", "forward")
 NAMINGS = {"last": 0.0, "first": 1.0, "vote": 2.0}
 
 
@@ -244,6 +245,8 @@ class Plan:
     gallery_momentum: float = _help(
         0.0, "share of the old in a running mean of unit embeddings (BoT-SORT: 0.9)", "embeddings"
     )
+    flow: str = _help("none", f"optical flow that carries masks: {', '.join(FLOWS)}", "masks")
+    chain_masks: bool = _help(False, "masks of unseen tracks are carried on in every frame (prev_to_cur)", "masks")
     suppress_iou: float = _help(
         1.0, "rows that overlap more with a better one are left out (SiamMOT); 1 for never", "track_ids"
     )
@@ -260,6 +263,7 @@ class Plan:
             raise ConfigError("expected at least one stage, got none")
         known("motion", self.motion, MOTIONS)
         known("label", self.label, NAMINGS)
+        known("flow", self.flow, FLOWS)
         flags(self, *(f.name for f in fields(self) if isinstance(f.default, bool)))
         for name in ("min_score", "birth_score", "resume_score", "keep_score"):
             number(name, getattr(self, name), -math.inf, math.inf)
@@ -301,7 +305,8 @@ class Plan:
         motion = MOTIONS[self.motion]
         stages_end = FIRST_STAGE + len(self.stages)
         gates = any(rule.gate is not None for rule in self.classes)
-        stages, terms = [], []
+        stages: list[tuple[float, ...]] = []
+        terms: list[tuple[float, ...]] = []
         for stage in self.stages:
             weighed = not stage.plain or (gates and stage.direction == 0 and not stage.all_pairs)
             first = stages_end + len(terms) if weighed else 0

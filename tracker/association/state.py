@@ -10,10 +10,14 @@ long (cache lines of all rows fall into one set; `spec/performance-facts.md`).
 
 from __future__ import annotations
 
+import hashlib
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from tracker._jit import inlined
+from tracker.errors import SnapshotError
 
 # reals: float64 rows. The first REALS live as long as their track, the others mean nothing between two frames.
 X, V, P00, P01, P11 = 0, 4, 8, 12, 16  # four rows each, one per coordinate: estimate, its velocity per frame, and
@@ -107,6 +111,33 @@ class State:
         """Memory of all arrays."""
         return sum(array.nbytes for array in self.arrays)
 
+    def dump(self) -> dict[str, NDArray[Any]]:
+        """Copies of all that lives from frame to frame, cut to the live tracks: room and scratch are left out."""
+        alive = int(self.counters[COUNT])
+        return {
+            "counters": self.counters.copy(),
+            "reals": self.reals[:REALS, :alive].copy(),
+            "ints": self.ints[:INTS, :alive].copy(),
+        }
+
+    def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Become the state that `dump` copied; the next frame comes out bit for bit as it would have there.
+
+        Raises:
+            SnapshotError: names, shapes or dtypes are not those of `dump`. Nothing has changed.
+        """
+        given = {name: (array.dtype.str, array.shape[:-1]) for name, array in arrays.items()}
+        wanted = {name: (array.dtype.str, array.shape[:-1]) for name, array in self.dump().items()}
+        if given != wanted or arrays["counters"].shape != (COUNTERS,):
+            raise SnapshotError(f"expected the arrays {wanted}, got {given}")
+        alive = int(arrays["counters"][COUNT])
+        if not alive == arrays["reals"].shape[1] == arrays["ints"].shape[1]:
+            raise SnapshotError(f"expected {alive} live tracks, got {arrays['reals'].shape} {arrays['ints'].shape}")
+        self.reserve(alive)
+        self.counters[:] = arrays["counters"]
+        self.reals[:REALS, :alive] = arrays["reals"]
+        self.ints[:INTS, :alive] = arrays["ints"]
+
     def _widen(self, columns: int) -> None:
         room = _FIRST_CAPACITY
         while room + _PADDING < columns:
@@ -122,6 +153,16 @@ class State:
 
     def _bind(self) -> None:
         self.arrays = self.counters, self.reals, self.ints, self.edge_weights, self.edge_columns
+
+
+def layout() -> str:
+    """Fingerprint of the names and places of all rows: only a state that was saved with the same one can go on."""
+    places = sorted(
+        (name, value)
+        for name, value in globals().items()
+        if name.isupper() and isinstance(value, int) and not name.startswith("_")
+    )
+    return hashlib.blake2b(repr(places).encode(), digest_size=8).hexdigest()
 
 
 @inlined

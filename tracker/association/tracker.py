@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import math
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from numpy import empty, float32, int32, int64, uint8
+from numpy.typing import ArrayLike
 
 from tracker.association.backend import solve_outside
-from tracker.association.looks import Wardrobe
+from tracker.association.camera import as_affine, move_tracks
+from tracker.association.events import Event, EventLog
+from tracker.association.looks import SHOWN, Wardrobe
+from tracker.association.motion import MOTIONS
 from tracker.association.plan import Plan
-from tracker.association.state import State
+from tracker.association.query import Estimates, estimate
+from tracker.association.snapshot import Snapshot, read_snapshot, write_snapshot
+from tracker.association.state import COUNT, State
 from tracker.association.step import ASK_SOLVER, report, step
-from tracker.errors import ConfigError, DetectionsError, FrameError
-from tracker.types import Detections, Frame, Tracks
+from tracker.errors import ConfigError, DetectionsError, FrameError, SnapshotError
+from tracker.types import Detections, Flow, Frame, Tracks
 
 _STEADY = 0.05  # a gap this close to a whole number of frames is that number: jitter of the clock changes nothing
 _LONGEST_STEP_FRAMES = 10_000.0  # a longer gap counts as this; a prediction over it is meaningless anyway
@@ -64,6 +72,21 @@ class Clock:
         whole = round(min(steps, _LONGEST_STEP_FRAMES))
         return float(whole) if whole and abs(steps - whole) <= _STEADY else min(steps, _LONGEST_STEP_FRAMES)
 
+    def dump(self) -> dict[str, Any]:
+        """All of it, as plain data for JSON."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    def restore(self, data: dict[str, Any]) -> None:
+        """Become the clock that `dump` described.
+
+        Raises:
+            SnapshotError: something else. Nothing has changed.
+        """
+        if set(data) != set(self.__slots__):
+            raise SnapshotError(f"expected a clock with {', '.join(self.__slots__)}, got {', '.join(data)}")
+        for name, value in data.items():
+            setattr(self, name, value)
+
 
 class Tracker:
     """Follows the objects of one stream. Ids count from 1, are never reused and belong to this instance.
@@ -72,29 +95,55 @@ class Tracker:
         plan: what tracker this is; `tracker.systems.create` has the published ones by name.
         frame_rate: nominal frames per second: the unit of velocities and noise, and the pace of unstamped frames.
         class_names: the model's, for plans whose class rules name classes.
+        on_event: called with each `Event` (born, confirmed, lost, recovered, ended) at the end of the `update` or
+            `reset` that it happens in, whose caller gets what it raises. Without it nothing is spent on events.
 
     Raises:
         ConfigError: a frame rate that is not a positive number; class names are missing.
     """
 
-    def __init__(self, plan: Plan, frame_rate: float = 30.0, class_names: Sequence[str] = ()) -> None:
+    _SETTINGS = ("frame_rate", "class_names")  # arguments that travel in a snapshot beside the plan
+
+    def __init__(
+        self,
+        plan: Plan,
+        frame_rate: float = 30.0,
+        class_names: Sequence[str] = (),
+        *,
+        on_event: Callable[[Event], object] | None = None,
+    ) -> None:
         if isinstance(frame_rate, bool) or not isinstance(frame_rate, (int, float)) or not 0 < frame_rate < math.inf:
             raise ConfigError(f"expected frame_rate as frames per second above 0, got {frame_rate!r}")
         self.plan = plan
         self.frame_rate = float(frame_rate)
         self.class_names = tuple(class_names)
-        self._table = plan.encode(self.frame_rate, class_names)
+        self._table = plan.encode(self.frame_rate, self.class_names)
         self._past = 1 if plan.looks_back else None
+        self._on_event = on_event
+        self._log = EventLog(plan)
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything: the next frame is the first one, the next id is 1."""
+        """Forget everything: the next frame is the first one, may have any time, and the next id is 1.
+
+        Ids are unique from one reset to the next; whoever stores those of several runs keeps a number of the run too.
+        All live tracks end, with the reason "reset".
+        """
         self._state = State()
         self._wardrobe = Wardrobe(self.plan) if self.plan.needs else None
         self._clock = Clock(self.frame_rate)
         self._alive = 0
+        self._tell(self._log.reset())
 
-    def update(self, detections: Detections, frame: Frame | None = None, *, time_s: float | None = None) -> Tracks:
+    def update(
+        self,
+        detections: Detections,
+        frame: Frame | None = None,
+        *,
+        time_s: float | None = None,
+        flow: Flow | None = None,
+        camera: ArrayLike | None = None,
+    ) -> Tracks:
         """Take the detections of the next frame.
 
         A box without area (or beyond 1e9 px) is never matched and starts no track; it comes back in `unmatched`.
@@ -104,25 +153,32 @@ class Tracker:
             frame: the image that they belong to; gives the time unless `time_s` does.
             time_s: capture time in seconds. Without any the frame comes one nominal frame after the last. An equal
                 stamp moves nothing; a later one moves the tracks by the real time.
+            flow: optical flow between the frame before and this one, for plans that carry masks along it.
+            camera: (2, 3) affine map of the picture before onto this one, px, as `tracker.camera` estimates it: every
+                track is moved by it before it is predicted.
 
         Returns:
             All live tracks after this frame.
 
         Raises:
-            DetectionsError: something else than `Detections`.
-            FrameError: a time that is not finite or runs backwards. In both cases nothing has changed.
+            DetectionsError: something else than `Detections`, or without what the plan compares.
+            FrameError: a time that is not finite or runs backwards, a camera motion that is no invertible map, a plan
+                that needs flow and gets none. In all cases nothing has changed.
         """
         if not isinstance(detections, Detections):
             raise DetectionsError(
                 f"expected Detections, got {type(detections).__name__}; Detections.from_array takes rows of numbers"
             )
         wardrobe = self._wardrobe
-        looks = None if wardrobe is None else wardrobe.show(detections)
+        looks = None if wardrobe is None else wardrobe.show(detections, flow)
+        affine = None if camera is None else as_affine(camera)
         dt = self._clock.advance(frame.time_s if time_s is None and frame is not None else time_s)
         state = self._state
         scores = detections.scores
         if self._alive + len(scores) >= state.capacity:
             state.reserve(self._alive + len(scores))
+        if affine is not None:
+            move_tracks(self._table, state.reals, self._alive, affine)
         frame_of = detections.boxes, scores, detections.labels, dt, self._past, looks
         alive, alone = step(self._table, *state.arrays, *frame_of)
         while alive < 0:
@@ -132,15 +188,99 @@ class Tracker:
                 state.reserve_edges(-alive)
             alive, alone = step(self._table, *state.arrays, *frame_of)
         self._alive = alive
-        if wardrobe is not None:
+        if wardrobe is not None and looks is not None:
             wardrobe.keep(state, detections, looks)
         ids, boxes, seen_scores = empty(alive, int64), empty((alive, 4), float32), empty(alive, float32)
         states, numbers, unmatched = empty(alive, uint8), empty((4, alive), int32), empty(alone, int32)
         report(state.reals, state.ints, ids, boxes, seen_scores, states, numbers, unmatched)
-        return Tracks(
+        tracks = Tracks(
             ids, boxes, seen_scores, numbers[0], states, numbers[1], numbers[2], numbers[3], unmatched,
             detections, self._clock.time_s,
         )  # fmt: skip
+        if self._on_event is not None:
+            self._tell(self._log.observe(tracks, None if frame is None else frame.index))
+        return tracks
+
+    def at(self, time_s: float, *, half_life_s: float = 1.0) -> Estimates:
+        """Where every live track is at a time, how it moves and how sure that is. Changes nothing.
+
+        From the last frame on, a track goes on with the velocity of its filter, which halves every `half_life_s` from
+        the moment when the track was last seen: who is out of sight comes to rest. The next frame's prediction (and
+        with it the next answer) keeps the full velocity, as the published systems do. In motion "none" boxes rest,
+        velocities are 0 and covariances NaN. Where a plan shows detections' own boxes (`show_last`), this is still
+        the filter's estimate.
+
+        Args:
+            time_s: on the clock of the stamps given to `update`, not before the last frame. A time more than 10,000
+                frames later gives what 10,000 frames later would.
+            half_life_s: seconds in which a velocity halves; `math.inf` for never.
+
+        Returns:
+            All live tracks, in the order of the last frame's `Tracks`; empty before the first frame.
+
+        Raises:
+            FrameError: a time that is not finite or lies before the last frame: what the filters were then is gone.
+            ConfigError: a half-life that is not above 0.
+        """
+        if not (isinstance(half_life_s, (int, float)) and half_life_s > 0):
+            raise ConfigError(f"expected half_life_s as seconds above 0, got {half_life_s!r}")
+        now, last = float(time_s), self._clock.time_s
+        if not math.isfinite(now):
+            raise FrameError(f"expected a finite time in seconds, got {now}")
+        if now < last and self._alive:
+            raise FrameError(f"expected a time from the last frame on ({last} s), got {now} s")
+        frames = min(max(now - last, 0.0) * self.frame_rate, _LONGEST_STEP_FRAMES)
+        motion = MOTIONS[self.plan.motion]
+        return estimate(motion, self._state, frames, now, frame_rate=self.frame_rate, half_life_s=half_life_s)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write all of the tracker to one file, between two frames; `load` goes on from there.
+
+        A file of this name is replaced at once or not at all. `on_event` is not saved, what its events build on is.
+
+        Raises:
+            SnapshotError: the file cannot be written.
+        """
+        settings = {name: getattr(self, name) for name in self._SETTINGS}
+        events = None if self._on_event is None else self._log.dump()
+        arrays = self._state.dump()
+        if self._wardrobe is not None:
+            arrays |= self._wardrobe.dump()
+        write_snapshot(path, Snapshot(self.plan, settings, self._clock.dump(), arrays, events))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, on_event: Callable[[Event], object] | None = None) -> Tracker:
+        """Make the tracker that was saved: same plan, clock and tracks, and from here on the same results, to the bit.
+
+        Args:
+            path: file of `save`, from any machine; the version of trackstream must know its plan and state.
+            on_event: as for a new tracker. Where the saved one had one, events go on; otherwise the tracks that are
+                alive are born, for the log, in the next frame.
+
+        Raises:
+            SnapshotError: no such file, not a saved tracker, damaged, or of another version.
+        """
+        saved = read_snapshot(path)
+        try:
+            if set(saved.settings) != set(cls._SETTINGS):
+                raise SnapshotError(f"expected settings {', '.join(cls._SETTINGS)}, got {', '.join(saved.settings)}")
+            loaded = cls(saved.plan, **saved.settings, on_event=on_event)
+            looks = {name: saved.arrays.pop(name) for name in list(saved.arrays) if name.startswith(SHOWN)}
+            loaded._state.restore(saved.arrays)
+            if loaded._wardrobe is not None:
+                loaded._wardrobe.restore(looks, int(saved.arrays["counters"][COUNT]))
+            loaded._clock.restore(saved.clock)
+            loaded._alive = int(saved.arrays["counters"][COUNT])
+            if saved.events is not None:
+                loaded._log.restore(saved.events)
+        except (ConfigError, SnapshotError) as error:
+            raise SnapshotError(f"cannot go on from {os.fspath(path)}: {error}") from None
+        return loaded
+
+    def _tell(self, events: list[Event]) -> None:
+        if self._on_event is not None:
+            for event in events:
+                self._on_event(event)
 
     def warmup(self) -> float:
         """Compile the step (or load it from the cache) without touching the tracks.

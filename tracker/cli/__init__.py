@@ -1,8 +1,8 @@
 """The `tracker` command: flags -> config -> one call.
 
-The only room that prints or picks an exit code: 0 done, 1 a check that found something (`doctor`), 2 bad input (one
-line on stderr, no traceback), 130 Ctrl-C, 141 nobody reads stdout any more, 143 SIGTERM; in the last three the outputs
-written so far are closed properly.
+The only room that prints or picks an exit code: 0 done, 1 a check that found something (`doctor`, `iddiff`), 2 bad
+input (one line on stderr, no traceback), 130 Ctrl-C, 141 nobody reads stdout any more, 143 SIGTERM; in the last three
+the outputs written so far are closed properly.
 """
 
 from __future__ import annotations
@@ -21,6 +21,10 @@ from tracker.errors import TrackerError
 COMMANDS = {
     "run": "track a video, image folder, camera, stream or synthetic scene",
     "demo": "track the built-in street with the built-in network",
+    "replay": "track a recorded run again, without its network",
+    "iddiff": "say whether two results give the same ids, and where they part",
+    "eval": "judge tracking results against ground truth: HOTA, CLEAR, IDF1, STQ ...",
+    "tune": "search the parameters of a system that track labelled sequences best",
     "systems": "list the tracking systems and what --set can change",
     "doctor": "say what is installed, which devices really run, and what to mend",
     "models": "say what an ONNX file is and whether the engine can run it",

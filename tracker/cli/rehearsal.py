@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tracker.masks import Masks
-from tracker.types import Detections, Frame
+from tracker.types import Detections, Frame, Panoptic
 
 if TYPE_CHECKING:
     from tracker.association import Tracker
@@ -35,7 +35,8 @@ def rehearse(tracker: Tracker, sinks: Sequence[type[Sink]], info: RunInfo) -> No
     corners = [(4, 8), (10, 12)]
     boxes = np.array([[x, y, x + 10, y + 20] for x, y in corners], np.float32)
     masks = Masks.from_crops([crop, crop], corners, _SIDE, _SIDE)
-    detections = Detections(boxes, np.array([0.9, 0.8], np.float32), masks=masks)
+    picture = Panoptic(np.zeros((_SIDE, _SIDE), np.uint8), masks.to_label_map())
+    detections = Detections(boxes, np.array([0.9, 0.8], np.float32), masks=masks, panoptic=picture)
     info = replace(info, class_names=("person",))  # a class that every format can write
     with tempfile.TemporaryDirectory() as folder:
         opened = [kind(Path(folder, f"{i}.mp4"), info) for i, kind in enumerate(sinks)]

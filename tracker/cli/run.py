@@ -2,7 +2,8 @@
 
 SOURCE is a video file, an image folder or glob, a camera number, an rtsp/rtmp/http(s) stream, - for stdin, or
 synth:street?seed=7&objects=12&size=960x540&frames=300. The output folder gets tracks.txt (MOTChallenge), masks.txt
-(MOTS), tracks.jsonl and video.mp4; `--save` chooses others, `-o -` sends JSON lines to stdout.
+(MOTS), tracks.jsonl and video.mp4; `--save` chooses others, `-o -` sends JSON lines to stdout. `--record run.trk` also
+keeps what the network saw, for `tracker replay`.
 """
 
 from __future__ import annotations
@@ -12,18 +13,18 @@ import contextlib
 import dataclasses
 import sys
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tracker.cli.config import add_flags, load, option
+from tracker.cli.outputs import OutputConfig, choose_parts, limit_length, open_sinks, print_summary
 from tracker.errors import ConfigError
 
 if TYPE_CHECKING:
+    from tracker import pipeline
     from tracker.association import Tracker
     from tracker.models import Model
-    from tracker.pipeline import Report, Sink
-    from tracker.sinks import RunInfo
+    from tracker.sinks import RunInfo, Sink
     from tracker.sources import Source
     from tracker.types import Frame, Tracks
 
@@ -34,25 +35,14 @@ def _yes(text: str) -> bool:
     return text.lower() in ("yes", "true")
 
 
-@dataclasses.dataclass(frozen=True)
-class RunConfig:
-    """Everything `tracker run` can be told; a TOML file uses the same names."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """Flags about the network."""
 
-    source: str
     model: str | None = option(
         None, "ONNX file, or 'street' for the built-in network (knows the synthetic street only)"
     )
     family: str | None = option(None, "what kind of network it is, where the file does not say: yolo, yolox, panoptic")
-    tracker: str = option("bytetrack", "published system that associates, see `tracker systems`")
-    set: dict[str, Any] = option(
-        {}, "change a parameter of the system (`tracker systems NAME` lists them)", metavar="NAME=VALUE"
-    )
-    output: str = option("out", "folder for the results, or - for JSON lines on stdout", short="-o")
-    save: tuple[str, ...] = option(
-        (),
-        "what to write: mot, mots, jsonl, video; name=path elsewhere (default: all the model allows)",
-        metavar="LIST",
-    )
     device: str = option("auto", "where the network runs", choices=("auto", "cpu", "cuda", "tensorrt"))
     allow_cpu: bool = option(False, "go on with a CPU when the asked device is missing")
     threads: int | None = option(None, "CPU threads of the network", parse=int)
@@ -60,16 +50,28 @@ class RunConfig:
     names: str | None = option(None, "class names for a model that carries none: coco, or a comma-separated list")
     min_score: float | None = option(None, "drop detections below this score", parse=float)
     classes: tuple[str, ...] = option((), "keep only these classes (names or numbers)", metavar="LIST")
-    max_frames: int | None = option(None, "stop after this many frames", parse=int)
-    overlap: bool | None = option(None, "yes or no: run stages in threads (default: for files)", parse=_yes)
-    show: bool = option(False, "open a window (needs a display)")
-    quiet: bool = option(False, "no progress line and no summary")
 
     def __post_init__(self) -> None:
-        if self.max_frames is not None and self.max_frames < 1:
-            raise ConfigError(f"max_frames must be at least 1, got {self.max_frames}")
         if self.threads is not None and self.threads < 1:
             raise ConfigError(f"threads must be at least 1, got {self.threads}")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig(OutputConfig, NetworkConfig):
+    """Everything `tracker run` can be told; a TOML file uses the same names."""
+
+    source: str
+    tracker: str = option("bytetrack", "published system that associates, see `tracker systems`")
+    set: dict[str, Any] = option(
+        {}, "change a parameter of the system (`tracker systems NAME` lists them)", metavar="NAME=VALUE"
+    )
+    record: str | None = option(None, "also keep what the network saw, for `tracker replay`", metavar="FILE.trk")
+    overlap: bool | None = option(None, "yes or no: run stages in threads (default: for files)", parse=_yes)
+    show: bool = option(False, "open a window (needs a display)")
+
+    def __post_init__(self) -> None:
+        OutputConfig.__post_init__(self)
+        NetworkConfig.__post_init__(self)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -96,7 +98,7 @@ def track(config: RunConfig) -> int:
     from tracker.cli.rehearsal import rehearse
     from tracker.sinks import SINKS, RunInfo
 
-    _parts(config, has_masks=True)  # a misspelt output is found before the network is loaded
+    choose_parts(config, has_masks=True)  # a misspelt output is found before the network is loaded
     progress = Progress(quiet=config.quiet)
     with contextlib.ExitStack() as stack:
         stack.callback(progress.close)
@@ -105,10 +107,10 @@ def track(config: RunConfig) -> int:
             source=source.name, fps=source.fps, size=source.size, class_names=model.card.class_names,
             model=Path(str(config.model)).name, system=config.tracker,
         )  # fmt: skip
-        window = _open_window(info, stack) if config.show else None
-        parts = _parts(config, has_masks=model.card.task != "detect")
+        window = _open_window(info, config, stack) if config.show else None
+        parts = choose_parts(config, has_masks=model.card.task != "detect")
         rehearse(associator, [SINKS[name][0] for name, _ in parts], info)
-        sinks = _open_sinks(parts, info)
+        sinks = [*_open_recorder(config, info, model, stack), *open_sinks(parts, info, config, associator.plan)]
         progress.start(config.max_frames or source.length)
 
         def on_frame(frame: Frame, tracks: Tracks) -> None:
@@ -125,8 +127,7 @@ def track(config: RunConfig) -> int:
             progress.close()
             print(f"tracker: interrupted after {progress.frames} frames; the outputs are complete", file=sys.stderr)
             return 130
-    if not config.quiet:
-        print(summary(report, source.name, parts), file=sys.stderr if config.output == "-" else sys.stdout)
+    print_summary(report, source.name, [path for _, path in parts] + ([config.record] if config.record else []), config)
     return 0
 
 
@@ -155,57 +156,28 @@ def _open(config: RunConfig, stack: contextlib.ExitStack) -> tuple[Source, Model
     return source, model, associator
 
 
-def summary(report: Report, source: str, parts: Sequence[tuple[str, str]]) -> str:
-    """The short table that ends a run."""
-    lines = [
-        f"{source}: {report.frames} frames, {report.tracks} tracks, {report.fps:.1f} FPS end to end"
-        + (f", {report.dropped} frames dropped" if report.dropped else ""),
-        f"{'stage':<12}{'p50 ms':>9}{'p95 ms':>9}{'p99 ms':>9}{'max ms':>9}",
-    ]
-    for name, latency in report.stages.items():
-        row = (latency.p50, latency.p95, latency.p99, latency.max)
-        lines.append(f"{name:<12}" + "".join(f"{value:>9.2f}" for value in row))
-    lines.append("wrote " + ", ".join(path for _, path in parts if path != "-"))
-    return "\n".join(lines)
-
-
 def _names(text: str | None) -> str | list[str] | None:
     return text if text in (None, "coco") else text.split(",")
 
 
-def _parts(config: RunConfig, *, has_masks: bool) -> list[tuple[str, str]]:
-    """(sink name, path) of every output; by default all sinks that the model can feed."""
-    from tracker.sinks import SINKS
+def _open_recorder(config: RunConfig, info: RunInfo, model: Model, stack: contextlib.ExitStack) -> list[pipeline.Sink]:
+    """The recording's sink, if one is asked for; it takes what comes before any minimum length."""
+    from tracker.formats.recording import Header, Recorder
 
-    if config.output == "-":
-        return [("jsonl", "-")]
-    wanted = config.save or tuple(name for name, (sink, _) in SINKS.items() if has_masks or not sink.needs_masks)
-    parts = []
-    for entry in wanted:
-        name, equals, path = entry.partition("=")
-        if name not in SINKS:
-            raise ConfigError(f"cannot save {name!r}; known outputs are {', '.join(SINKS)}")
-        parts.append((name, path if equals else str(Path(config.output) / SINKS[name][1])))
-    return parts
-
-
-def _open_sinks(parts: Sequence[tuple[str, str]], info: RunInfo) -> list[Sink]:
-    from tracker.sinks import SINKS
-
-    sinks: list[Sink] = []
-    try:
-        for name, path in parts:
-            sinks.append(SINKS[name][0](path, info))
-    except BaseException:
-        for sink in sinks:
-            sink.close()
-        raise
-    return sinks
+    if config.record is None:
+        return []
+    header = Header(
+        info.source, info.fps, info.size, info.class_names, model.card.task != "detect", info.model, model.card.sha256,
+        config.tracker, config.set,
+    )  # fmt: skip
+    recorder = Recorder(config.record, header)
+    stack.callback(recorder.close)  # where the other sinks cannot open
+    return [recorder]
 
 
-def _open_window(info: RunInfo, stack: contextlib.ExitStack) -> Sink:
+def _open_window(info: RunInfo, config: RunConfig, stack: contextlib.ExitStack) -> Sink:
     from tracker.sinks.window import WindowSink
 
-    window = WindowSink(info.source, info)
+    window = limit_length(WindowSink(info.source, info), config, "video", live=True)
     stack.callback(window.close)
     return window

@@ -11,16 +11,26 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tracker.formats.frame_objects import IGNORED, NAMELESS, FrameObjects, fill_gaps
 from tracker.formats.rows import fail, lines_of
 from tracker.types import Detections
 
 _REST = 3  # columns after the score
+
+CLASS_NAMES: Mapping[int, str] = {
+    1: "person", 2: "person on vehicle", 3: "car", 4: "bicycle", 5: "motorcycle", 6: "non-motorised vehicle",
+    7: "static person", 8: "distractor", 9: "occluder", 10: "occluder on ground", 11: "occluder full",
+    12: "reflection", 13: "crowd",
+}  # fmt: skip
+"""Classes of ground truth of MOT16, MOT17 and MOT20 under the engine's names."""
+
+_NUMBER_OF_NAME = {**{name: number for number, name in CLASS_NAMES.items()}, "pedestrian": 1, "motorbike": 5}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,6 +71,76 @@ def write_row(frame: int, track_id: int, box: Sequence[float], score: float) -> 
     """
     x0, y0, x1, y1 = box
     return f"{frame + 1},{track_id},{x0 + 1:.2f},{y0 + 1:.2f},{x1 - x0:.2f},{y1 - y0:.2f},{score:.4f},-1,-1,-1\n"
+
+
+def write_truth_row(
+    frame: int, track_id: int, box: Sequence[float], flag: int, mot_class: int, visibility: float
+) -> str:
+    """One line of a ground truth file of MOT16, MOT17 or MOT20, with its line end; numbers as short as they are exact.
+
+    Args:
+        frame: index from 0.
+        track_id: from 1.
+        box: x0 y0 x1 y1, 0-based, half-open; written to a millionth of a pixel.
+        flag: 0 if the evaluation leaves the object out, else 1.
+        mot_class: 1 pedestrian, ... (`CLASS_NAMES`).
+        visibility: 0 to 1.
+    """
+    x0, y0, x1, y1 = box
+    numbers = (frame + 1, track_id, x0 + 1, y0 + 1, x1 - x0, y1 - y0, flag, mot_class, visibility)
+    return ",".join(_short(number) for number in numbers) + "\n"
+
+
+def _short(number: float) -> str:
+    text = f"{number:.6f}".rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
+
+
+def read_frames(
+    path: str | os.PathLike[str], *, has_classes: bool = True, length: int | None = None
+) -> Iterator[FrameObjects]:
+    """A file as frames, empty ones included, up to the last with a row or up to `length`.
+
+    Class names come from column 8 where it is a class of `CLASS_NAMES` (never with `has_classes=False`: in MOT15 that
+    column is a place in the world); objects of other rows have none. Scores are column 7, flags in ground truth.
+
+    Raises:
+        FormatError: as `read_mot`.
+    """
+    rows = read_mot(path)
+
+    def frames() -> Iterator[FrameObjects]:
+        order = np.argsort(rows.frames, kind="stable")
+        numbers, first = np.unique(rows.frames[order], return_index=True)
+        for number, part in zip(numbers.tolist(), np.split(order, first[1:]), strict=False):
+            classes = rows.rest[part, 0] if has_classes else np.full(len(part), np.nan)
+            names = [CLASS_NAMES.get(int(value), NAMELESS) if value > 0 else NAMELESS for value in classes.tolist()]
+            yield FrameObjects(
+                number, rows.ids[part], names, rows.boxes[part], rows.scores[part],
+                names_of_all=tuple(CLASS_NAMES.values()),
+            )  # fmt: skip
+
+    return fill_gaps(frames(), length)
+
+
+def encode_frame(frame: FrameObjects) -> str:
+    """Result lines of a frame, of every class but regions to ignore."""
+    return "".join(
+        write_row(frame.index, number, box, score) for number, name, box, score in _objects(frame) if name != IGNORED
+    )
+
+
+def encode_truth_frame(frame: FrameObjects) -> str:
+    """Ground truth lines of a frame (visibility 1), of classes that MOT16 knows; a score of 0 makes the flag 0."""
+    return "".join(
+        write_truth_row(frame.index, number, box, int(score > 0), _NUMBER_OF_NAME[name], 1)
+        for number, name, box, score in _objects(frame)
+        if name in _NUMBER_OF_NAME
+    )
+
+
+def _objects(frame: FrameObjects) -> Iterator[tuple[int, str, list[float], float]]:
+    return zip(frame.ids.tolist(), frame.names, frame.boxes.tolist(), frame.scores.tolist(), strict=True)
 
 
 def read_mot(path: str | os.PathLike[str]) -> MotRows:

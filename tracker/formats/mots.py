@@ -9,13 +9,14 @@ Source: MOTS, arXiv:1902.03604, and the format page of its tools.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.errors import MasksError
+from tracker.errors import FormatError, MasksError
+from tracker.formats.frame_objects import IGNORED, FrameObjects, fill_gaps
 from tracker.formats.rows import fail, lines_of
 from tracker.masks import Masks, Rle
 
@@ -23,6 +24,9 @@ CAR, PEDESTRIAN, IGNORE = 1, 2, 10
 
 CLASS_OF_NAME: Mapping[str, int] = {"person": PEDESTRIAN, "pedestrian": PEDESTRIAN, "car": CAR}
 """MOTS class of the class names that models use; objects of other names are not part of MOTS."""
+
+NAME_OF_CLASS: Mapping[int, str] = {CAR: "car", PEDESTRIAN: "person", IGNORE: IGNORED}
+"""What the engine calls a MOTS class."""
 
 _MAX_PIXELS = 1 << 28  # of a frame; a number that is out of place would otherwise ask for terabytes
 
@@ -76,6 +80,39 @@ def read_mots(path: str | os.PathLike[str], *, first_frame: int = 0) -> dict[int
         row = _parse(path, line, text, first_frame)
         rows.setdefault(row.frame, []).append(row)
     return {frame: _frame(path, found) for frame, found in rows.items()}
+
+
+def to_frame(index: int, found: MotsFrame) -> FrameObjects:
+    """Objects of a frame under the engine's class names."""
+    names = [NAME_OF_CLASS[number] for number in found.classes.tolist()]
+    return FrameObjects.from_masks(index, found.ids, names, found.masks, names_of_all=("car", "person"))
+
+
+def read_frames(path: str | os.PathLike[str], first_frame: int, length: int | None = None) -> Iterator[FrameObjects]:
+    """A file as frames, empty ones included, up to the last with an object or up to `length`.
+
+    Raises:
+        FormatError: as `read_mots`.
+    """
+    found = read_mots(path, first_frame=first_frame)
+    return fill_gaps((to_frame(index, found[index]) for index in sorted(found)), length)
+
+
+def encode_frame(frame: FrameObjects, first_frame: int) -> str:
+    """Lines of a frame; objects of classes that MOTS does not have are left out.
+
+    Raises:
+        FormatError: a frame without masks.
+    """
+    if frame.masks is None:
+        raise FormatError(f"frame {frame.index} has boxes without masks")
+    class_of = {**CLASS_OF_NAME, IGNORED: IGNORE}
+    rows = [row for row, name in enumerate(frame.names) if name in class_of]
+    rles = frame.masks.select(rows).to_rle()
+    return "".join(
+        write_row(frame.index, int(frame.ids[row]), class_of[frame.names[row]], rle, first_frame=first_frame)
+        for row, rle in zip(rows, rles, strict=True)
+    )
 
 
 @dataclass(frozen=True, slots=True)

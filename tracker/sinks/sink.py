@@ -17,9 +17,11 @@ class Sink(Protocol):
 
     Attributes:
         needs_masks: it can do nothing for a model that gives boxes only.
+        by_default: written where nobody says what to write.
     """
 
     needs_masks: ClassVar[bool] = False
+    by_default: ClassVar[bool] = True
 
     def __init__(self, path: str | os.PathLike[str], info: RunInfo) -> None: ...
 

@@ -7,11 +7,12 @@ may have presets. Defaults stand in the plan, once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
 from tracker.association import Plan, Tracker
+from tracker.association.events import Event
 from tracker.errors import ConfigError
 from tracker.systems.boxes import BOTSORT, BYTETRACK, OCSORT, SORT
 from tracker.systems.segments import (
@@ -20,8 +21,10 @@ from tracker.systems.segments import (
     SIAMMOT,
     STEP_B1,
     STEP_B2,
+    STEP_B3,
     TRACK_RCNN,
     TRACK_RCNN_CENTRE,
+    TRACK_RCNN_MASK,
     VPSNET,
 )
 from tracker.systems.system import Option, System
@@ -31,25 +34,33 @@ __all__ = ["SYSTEMS", "Option", "System", "create", "options", "plan"]
 SYSTEMS: dict[str, System] = {
     system.name: system
     for system in (
-        SORT, BYTETRACK, OCSORT, BOTSORT, STEP_B1, STEP_B2, MOTION_DEEPLAB, MOTSNET, TRACK_RCNN, TRACK_RCNN_CENTRE,
-        VPSNET, SIAMMOT,
+        SORT, BYTETRACK, OCSORT, BOTSORT, STEP_B1, STEP_B2, STEP_B3, MOTION_DEEPLAB, MOTSNET, TRACK_RCNN, TRACK_RCNN_CENTRE,
+        TRACK_RCNN_MASK, VPSNET, SIAMMOT,
     )
 }  # fmt: skip
 
 
-def create(name: str, *, frame_rate: float = 30.0, class_names: Sequence[str] = (), **overrides: Any) -> Tracker:
+def create(
+    name: str,
+    *,
+    frame_rate: float = 30.0,
+    class_names: Sequence[str] = (),
+    on_event: Callable[[Event], object] | None = None,
+    **overrides: Any,
+) -> Tracker:
     """Make a fresh tracker of a published system.
 
     Args:
         name: key of `SYSTEMS`.
         frame_rate: nominal frames per second of the stream.
         class_names: the model's, for systems with rules for classes.
+        on_event: see `Tracker`.
         overrides: options of this system, by the names that `options(name)` lists.
 
     Raises:
         ConfigError: no such system or option, or a value that makes no sense.
     """
-    return Tracker(plan(name, **overrides), frame_rate, class_names)
+    return Tracker(plan(name, **overrides), frame_rate, class_names, on_event=on_event)
 
 
 def plan(name: str, **overrides: Any) -> Plan:

@@ -55,9 +55,9 @@ BYTETRACK = System(
         "low_match_iou": Option("least overlap in the round of low scores", ((1, "gate"),)),
         "tentative_match_iou": Option("least overlap times score for a track of one frame", ((2, "gate"),)),
     },
-    notes="Frames count as given: the authors scale the coasting limit by frame rate / 30, here it is max_coast_frames "
-    "calls. birth_score is the authors' track_thresh + 0.1. The filter of wide boxes (w / h > 1.6) and tiny ones "
-    "that the authors' script applies to its output for pedestrians is left out.",
+    notes="Frames count as given: the authors scale the coasting limit by frame rate / 30, here it is "
+    "max_coast_frames calls. birth_score is the authors' track_thresh + 0.1. The filter of wide boxes (w / h "
+    "> 1.6) and tiny ones that the authors' script applies to its output for pedestrians is left out.",
 )
 
 OCSORT = System(
@@ -90,10 +90,11 @@ OCSORT = System(
         "all_pairs": Option("pairs without overlap compete too, as in the authors' code", ((0, "all_pairs"),)),
     },
     notes="Reported as SORT's, each with the box of its detection. The authors' matching lets pairs without overlap "
-    "compete; all_pairs=false is quicker in crowds and differs in about one frame of 25. The box of a birth is no "
-    "observation: it gives no direction, its gap is not replayed and the second round leaves it out. After a "
-    "replay the new box is taken twice. birth_score is the next float32 above 0.5: scores have to exceed the "
-    "threshold. The round of low scores (use_byte), off by default in the authors' code, is left out.",
+    "compete; all_pairs=false is quicker in crowds and differs in about one frame of 25. The box of a birth "
+    "is no observation: it gives no direction, its gap is not replayed and the second round leaves it out. "
+    "After a replay the new box is taken twice. birth_score is the next float32 above 0.5: scores have to "
+    "exceed the threshold. The round of low scores (use_byte), off by default in the authors' code, is left "
+    "out.",
 )
 
 BOTSORT = System(
@@ -148,6 +149,7 @@ BOTSORT = System(
         "tentative_match_iou": Option("least overlap times score for a track of one frame", ((2, "gate"),)),
     },
     notes="With embeddings a pair is as good as the better of overlap and likeness, 1 - cosine distance / 2, which "
-    "counts from an overlap of 0.5 and a cosine distance of 0.5 down. Without embeddings it goes by boxes alone. "
-    "Camera motion comes with the frame: `update(..., camera=affine)`, as `tracker.camera` estimates it.",
+    "counts from an overlap of 0.5 and a cosine distance of 0.5 down. Without embeddings it goes by boxes "
+    "alone. Camera motion comes with the frame: `update(..., camera=affine)`, as `tracker.camera` estimates "
+    "it.",
 )

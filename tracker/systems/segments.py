@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 from tracker.association import ClassRule, Plan, Stage, Term
@@ -24,9 +25,21 @@ STEP_B1 = System(
     ),
     needs=("boxes", "masks"),
     options={"match_iou": Option("a track and its detection overlap more than this", ((0, "gate"),))},
-    notes="A track keeps the mask it was last seen with. The overlaps of a class are matched for the greatest total, "
-    "and pairs at or below the gate are dissolved afterwards, as in the authors' code; gate_when before refuses "
-    "them first. Ids count over all classes.",
+    notes="A track keeps the mask it was last seen with. The overlaps of a class are matched for the greatest "
+    "total, and pairs at or below the gate are dissolved afterwards, as in the authors' code; gate_when "
+    "before refuses them first. Ids count over all classes.",
+)
+
+STEP_B3 = System(
+    name="step-b3",
+    title="STEP: Segmenting and Tracking Every Pixel, baseline 3 (masks carried by optical flow)",
+    paper="2102.11859",
+    plan=replace(STEP_B1.plan, flow="cur_to_prev"),
+    needs=("boxes", "masks", "flow"),
+    options={"match_iou": Option("a track and its detection overlap more than this", ((0, "gate"),))},
+    notes="As step-b1, but masks are compared after optical flow moved the new ones back (cur_to_prev, as in the "
+    "authors' code) or the tracks' forth (prev_to_cur, as the paper says). Flow spans one frame however old a "
+    "track's mask is, unless chain_masks carries these on.",
 )
 
 STEP_B2 = System(
@@ -45,8 +58,8 @@ STEP_B2 = System(
     ),
     needs=("boxes", "masks"),
     options={"match_iou": Option("least overlap of a track and its detection", ((0, "gate"),))},
-    notes="SORT with its authors' numbers, one class at a time; STEP names none. The boxes are those that enclose the "
-    "masks. In panoptic output a track that SORT does not report yet is painted with its id all the same.",
+    notes="SORT with its authors' numbers, one class at a time; STEP names none. The boxes are those that enclose "
+    "the masks. In panoptic output a track that SORT does not report yet is painted with its id all the same.",
 )
 
 MOTION_DEEPLAB = System(
@@ -71,10 +84,10 @@ MOTION_DEEPLAB = System(
     ),
     needs=("boxes", "offsets"),
     options={},
-    notes="In the order of the detections, which is that of the image's rows; each takes the nearest track of its class "
-    "that is left, measured from where its network says that it was, if that is nearer than the root of the "
-    "track's width - 1 times height - 1. The authors' sigma of 7 counts the frame of the last sight, so 5 missed "
-    "frames.",
+    notes="In the order of the detections, which is that of the image's rows; each takes the nearest track of its "
+    "class that is left, measured from where its network says that it was, if that is nearer than the root of "
+    "the track's width - 1 times height - 1. The authors' sigma of 7 counts the frame of the last sight, so 5 "
+    "missed frames.",
 )
 
 _MOTSNET_STAGE = Stage(
@@ -109,10 +122,10 @@ MOTSNET = System(
             "max_coast_frames": 9,
         },
     },
-    notes="A pair costs the distance of unit embeddings plus the share of the window that has passed, at most 1 in all. "
-    "The paper's equation is best solved by matching nothing; here a match is worth what it stays below that "
-    "limit (full=true: what most codes do). The window is 12 frames (preset kitti) or 10 (mots-challenge, also "
-    "for BDD).",
+    notes="A pair costs the distance of unit embeddings plus the share of the window that has passed, at most 1 in "
+    "all. The paper's equation is best solved by matching nothing; here a match is worth what it stays below "
+    "that limit (full=true: what most codes do). The window is 12 frames (preset kitti) or 10 "
+    "(mots-challenge, also for BDD).",
 )
 
 
@@ -178,6 +191,21 @@ TRACK_RCNN_CENTRE = System(
     notes="Similarity 0.02 * (50 - distance) above a threshold of 0.3 is a distance below 35 px.",
 )
 
+TRACK_RCNN_MASK = System(
+    name="trackrcnn-mask",
+    title="MOTS (TrackR-CNN), ablation: masks propagated by optical flow",
+    paper="1902.03604",
+    plan=Plan(
+        stages=(Stage(terms=(Term("mask_iou"),), gate=0.3, all_pairs=True, full=True),),
+        flow="forward",
+        **{**_TRACK_RCNN, "min_score": 0.5},
+    ),
+    needs=("boxes", "masks", "flow"),
+    options={"match_iou": Option("a track and its detection overlap more than this", ((0, "gate"),))},
+    notes="The masks of the frame before, carried along the forward flow, against the new ones; a track that is "
+    "missed ends.",
+)
+
 VPSNET = System(
     name="vpsnet",
     title="Video Panoptic Segmentation (VPSNet), association of tracked features",
@@ -200,9 +228,9 @@ VPSNET = System(
     ),
     needs=("boxes", "embeddings"),
     options={"match_value": Option("what a new object is worth: its class, and a dot product of 0", ((0, "gate"),))},
-    notes="Each detection claims the track with the greatest dot product + 2 IoU + 10 for its class, or a new one; of "
-    "two claims the likelier stands and the other becomes a new object. Tracks never end within a video: reset() "
-    "between.",
+    notes="Each detection claims the track with the greatest dot product + 2 IoU + 10 for its class, or a new one; "
+    "of two claims the likelier stands and the other becomes a new object. Tracks never end within a video: "
+    "reset() between.",
 )
 
 SIAMMOT = System(
@@ -223,9 +251,9 @@ SIAMMOT = System(
     ),
     needs=("boxes", "track_ids"),
     options={},
-    notes="Rows of `Detections` with `track_ids` say where a motion network found each track again, with the mean of "
-    "box score and visibility; the others are fresh. The authors' MAX_DORMANT_FRAMES counts the first bad frame, "
-    "so max_coast_frames is one less (their person models use 30, their default is 1). A row of exactly 1.0 "
-    "becomes 0, as in their code. A coasting track whose row is strong enough to keep but not to resume shows "
-    "that row's box.",
+    notes="Rows of `Detections` with `track_ids` say where a motion network found each track again, with the mean "
+    "of box score and visibility; the others are fresh. The authors' MAX_DORMANT_FRAMES counts the first bad "
+    "frame, so max_coast_frames is one less (their person models use 30, their default is 1). A row of "
+    "exactly 1.0 becomes 0, as in their code. A coasting track whose row is strong enough to keep but not to "
+    "resume shows that row's box.",
 )

@@ -1,0 +1,69 @@
+"""`python -m bench WHAT ...`: one module per benchmark, see `BENCHMARKS`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+
+BENCHMARKS = {
+    "association": "bench.association",
+    "masks": "bench.masks",
+    "kernels": "bench.kernels",
+    "soak": "bench.soak",
+    "report": "bench.report",
+}
+"""What -> module with `add_arguments(parser)` and `execute(arguments)`; those but `report` return rows and notes."""
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run one benchmark; returns the exit code: 0, or 2 with one line on stderr."""
+    words = sys.argv[1:] if words is None else words
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("what", choices=sorted(BENCHMARKS))
+    if not words or words[0] not in BENCHMARKS:
+        parser.parse_args(words[:1])  # prints help or the error, and exits
+    what = words[0]
+    module = importlib.import_module(BENCHMARKS[what])
+    options = argparse.ArgumentParser(prog=f"python -m bench {what}", description=module.__doc__)
+    module.add_arguments(options)
+    from bench.result import BenchError
+    from tracker.errors import TrackerError
+
+    if what != "report":
+        options.add_argument("-o", "--output", type=Path, default=Path("out", "bench", f"{what}.json"), metavar="FILE")
+        options.add_argument("--repeats", type=int, default=1, help="runs in fresh processes; their tracks must agree")
+    arguments = options.parse_args(words[1:])
+    try:
+        if what == "report":
+            module.execute(arguments)
+        elif arguments.repeats > 1:
+            from bench.repeat import repeat
+
+            repeat(what, words[1:], arguments.repeats, arguments.output)
+        else:
+            run_once(what, module, arguments, words[1:])
+    except (BenchError, TrackerError, OSError) as reason:
+        print(f"error: {reason}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def run_once(what: str, module: ModuleType, arguments: argparse.Namespace, typed: list[str]) -> None:
+    """One run: measure, write the JSON, print the table."""
+    from bench import result
+    from bench.table import print_rows
+
+    head = result.begin(what, typed, {k: v for k, v in vars(arguments).items() if k != "output"})
+    rows, notes = module.execute(arguments)
+    print_rows(rows)
+    for note in notes:
+        print(f"note: {note}")
+    result.finish(head, rows, notes, arguments.output)
+    print(arguments.output)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,204 @@
+"""Trackers that can be compared: ours by name, peers where they are installed, each with its makers' own settings.
+
+A competitor turns a scene into the arguments of its `update`, beforehand and untimed, as a detector's decoder would.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.result import BenchError
+from bench.scenes import Scene
+from tracker.systems import SYSTEMS, create
+
+FRAME_NS = 33_333_333
+
+
+@dataclass(frozen=True)
+class Competitor:
+    """One tracker.
+
+    Attributes:
+        name: what results call it.
+        like: system of ours that does the same; its figures are compared with that one's.
+        make: () -> what takes a frame, in its first state.
+        prepare: scene -> arguments of every frame.
+        ids: what a call returned -> ids that it reports for this frame.
+        tables: what a call returned -> (ids, boxes) for the hash of the tracks; only ours.
+    """
+
+    name: str
+    like: str
+    make: Callable[[], Callable[..., Any]]
+    prepare: Callable[[Scene], list[tuple[Any, ...]]]
+    ids: Callable[[Any], Iterable[Any]]
+    tables: Callable[[Any], tuple[NDArray[Any], NDArray[Any]]] | None = None
+
+
+def ours(name: str) -> Competitor:
+    """A system of ours, through the public `Tracker.update(Detections)`."""
+    return Competitor(
+        name=f"trackstream {name}",
+        like=name,
+        make=lambda: create(name).update,
+        prepare=lambda scene: [(detections,) for detections in scene.frames],
+        ids=lambda tracks: tracks.confirmed.ids.tolist(),
+        tables=lambda tracks: (tracks.confirmed.ids, tracks.confirmed.boxes),
+    )
+
+
+def box_systems() -> list[str]:
+    """Names of the systems that need nothing but boxes."""
+    return [name for name, system in SYSTEMS.items() if set(system.needs) == {"boxes"}]
+
+
+def edgefirst() -> list[Competitor]:
+    """ByteTrack in Rust; boxes as shares of the frame, as its documentation has them."""
+    module = importlib.import_module("edgefirst.tracker")
+
+    def prepare(scene: Scene) -> list[tuple[Any, ...]]:
+        scale = np.array([scene.width, scene.height] * 2, np.float32)
+        return [
+            (np.ascontiguousarray(d.boxes / scale), d.scores.copy(), np.zeros(len(d), np.uintp), k * FRAME_NS)
+            for k, d in enumerate(scene.frames)
+        ]
+
+    return [
+        Competitor(
+            name="edgefirst-tracker ByteTrack",
+            like="bytetrack",
+            make=lambda: module.ByteTrack().update,
+            prepare=prepare,
+            ids=lambda found: [track.uuid for track in found if track is not None],
+        )
+    ]
+
+
+def roboflow() -> list[Competitor]:
+    """Roboflow's `trackers`, in Python."""
+    trackers, supervision = importlib.import_module("trackers"), importlib.import_module("supervision")
+
+    def prepare(scene: Scene) -> list[tuple[Any, ...]]:
+        return [
+            (supervision.Detections(xyxy=d.boxes.copy(), confidence=d.scores.copy(), class_id=np.zeros(len(d), int)),)
+            for d in scene.frames
+        ]
+
+    def one(title: str, like: str) -> Competitor:
+        return Competitor(
+            name=f"trackers {title}",
+            like=like,
+            make=lambda: getattr(trackers, f"{title}Tracker")().update,
+            prepare=prepare,
+            ids=lambda found: [] if found.tracker_id is None else [k for k in found.tracker_id.tolist() if k >= 0],
+        )
+
+    return [one("ByteTrack", "bytetrack"), one("SORT", "sort"), one("OCSORT", "ocsort")]
+
+
+def similari() -> list[Competitor]:
+    """SORT in Rust, IoU at SORT's own gate. It hands frames to worker threads, so a busy machine hits it hardest."""
+    module = importlib.import_module("similari")
+
+    def prepare(scene: Scene) -> list[tuple[Any, ...]]:
+        def box(x1: float, y1: float, x2: float, y2: float, score: float) -> Any:
+            return module.BoundingBox.new_with_confidence(x1, y1, x2 - x1, y2 - y1, score).as_xyaah()
+
+        return [
+            ([(box(*row, score), None) for row, score in zip(d.boxes.tolist(), d.scores.tolist(), strict=True)],)
+            for d in scene.frames
+        ]
+
+    return [
+        Competitor(
+            name="similari SORT",
+            like="sort",
+            make=lambda: module.Sort(shards=1, method=module.PositionalMetricType.iou(0.3)).predict,
+            prepare=prepare,
+            ids=lambda found: [track.id for track in found],
+        )
+    ]
+
+
+def prototype(folder: Path) -> Competitor:
+    """The floor: ByteTrack written out by hand (`floor2.py` of `folder`), without checks or growth."""
+    sys.path.insert(0, str(folder))
+    try:
+        module = importlib.import_module("floor2")
+    except ModuleNotFoundError:
+        raise BenchError(f"no floor2.py in {folder}") from None
+    finally:
+        sys.path.remove(str(folder))
+
+    def prepare(scene: Scene) -> list[tuple[Any, ...]]:
+        return [(np.column_stack([d.boxes, d.scores]).astype(np.float64),) for d in scene.frames]
+
+    return Competitor(
+        name="prototype ByteTrack",
+        like="bytetrack",
+        make=lambda: module.ByteFloor2().update,
+        prepare=prepare,
+        ids=lambda rows: rows[:, 4].astype(int).tolist(),
+    )
+
+
+PEERS: dict[str, Callable[[], list[Competitor]]] = {
+    "edgefirst-tracker": edgefirst,
+    "trackers": roboflow,
+    "similari-trackers-rs": similari,
+}
+"""Distribution -> its competitors; importing what is not installed raises ModuleNotFoundError."""
+
+
+def installed_peers(names: Iterable[str] = PEERS) -> tuple[list[Competitor], list[str]]:
+    """Those of some packages that are installed, and a note for each package that is not.
+
+    Raises:
+        BenchError: a package that `PEERS` does not have.
+    """
+    found: list[Competitor] = []
+    notes = []
+    for name in names:
+        if name not in PEERS:
+            raise BenchError(f"no peer {name!r}; there are {', '.join(PEERS)}")
+        try:
+            found += PEERS[name]()
+        except ModuleNotFoundError as error:
+            notes.append(f"{name} is absent: {error}")
+    return found, notes
+
+
+class Digest:
+    """What a competitor reported, frame by frame."""
+
+    def __init__(self, competitor: Competitor) -> None:
+        self._competitor = competitor
+        self._hash = hashlib.sha256()
+        self._ids: set[Any] = set()
+        self._reported = 0
+        self._frames = 0
+
+    def add(self, returned: Any) -> None:
+        """Take what one call returned."""
+        ids = list(self._competitor.ids(returned))
+        self._ids.update(ids)
+        self._reported += len(ids)
+        self._frames += 1
+        if self._competitor.tables is not None:
+            numbers, boxes = self._competitor.tables(returned)
+            self._hash.update(np.int64([len(numbers)]).tobytes() + np.ascontiguousarray(numbers, np.int64).tobytes())
+            self._hash.update(np.round(boxes.astype(np.float64), 2).tobytes())
+
+    def figures(self) -> dict[str, Any]:
+        """Ids seen, objects reported per frame, frames looked at, and for ours the hash of the tracks."""
+        out = {"ids": len(self._ids), "reported": round(self._reported / self._frames, 2), "checked": self._frames}
+        return {**out, "tracks_sha256": self._hash.hexdigest()} if self._competitor.tables is not None else out

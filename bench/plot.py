@@ -1,0 +1,116 @@
+"""Line plots on two logarithmic axes, as SVG text that reads well on light and on dark pages."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from xml.sax.saxutils import escape
+
+WIDTH, HEIGHT = 760, 460
+LEFT, RIGHT, TOP, BOTTOM = 74, 210, 46, 54
+COLOURS = ("#2f7ed8", "#d9822b", "#2a9d62", "#c0508f", "#8a6fd1", "#b8a11e", "#d1495b", "#4aa7b5", "#8d8d8d")
+"""Of middle brightness, to stand out from white as well as from black."""
+
+STYLE = """
+  text { font: 13px system-ui, -apple-system, "Segoe UI", Helvetica, Arial, sans-serif; fill: #3b424a }
+  .title { font-size: 15px; font-weight: 600 } .tick { font-size: 12px } .strong { font-weight: 600 }
+  .grid { stroke: #8b949e; stroke-opacity: 0.25 } .line { fill: none; stroke-linejoin: round }
+  @media (prefers-color-scheme: dark) { text { fill: #c9d1d9 } }
+"""
+
+
+@dataclass
+class Line:
+    """One line: its name, its (x, y) points, and whether it is drawn strong."""
+
+    name: str
+    points: list[tuple[float, float]]
+    strong: bool = False
+
+
+def draw(title: str, x_title: str, y_title: str, lines: list[Line]) -> str:
+    """SVG of some lines, with their names where they end. All numbers must be above 0."""
+    xs = sorted({x for line in lines for x, _ in line.points})
+    ys = [y for line in lines for _, y in line.points]
+    low, high = _decades(ys)
+    axis_x = _Axis(math.log10(xs[0]), math.log10(xs[-1]) or 1.0, LEFT, WIDTH - RIGHT)
+    axis_y = _Axis(low, high, HEIGHT - BOTTOM, TOP)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">',
+        f"<title>{escape(title)}</title>",
+        f"<style>{STYLE}</style>",
+        f'<text class="title" x="{LEFT}" y="24">{escape(title)}</text>',
+    ]
+    for power in range(low, high + 1):
+        y = axis_y.at(10.0**power)
+        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(
+            f'<text class="tick" x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{_label(10.0**power)}</text>'
+        )
+    for x in xs:
+        at = axis_x.at(x)
+        parts.append(f'<line class="grid" x1="{at:.1f}" x2="{at:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
+        parts.append(f'<text class="tick" x="{at:.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{x:g}</text>')
+    middle = (LEFT + WIDTH - RIGHT) / 2
+    parts.append(f'<text x="{middle:.0f}" y="{HEIGHT - 12}" text-anchor="middle">{escape(x_title)}</text>')
+    half = (TOP + HEIGHT - BOTTOM) / 2
+    turn = f'transform="rotate(-90 18 {half:.0f})"'
+    parts.append(f'<text x="18" y="{half:.0f}" text-anchor="middle" {turn}>{escape(y_title)}</text>')
+    places = _spread([axis_y.at(max(line.points)[1]) for line in lines])
+    for number, (line, place) in enumerate(zip(lines, places, strict=True)):
+        parts += _draw_line(line, COLOURS[number % len(COLOURS)], axis_x, axis_y, place)
+    return "\n".join([*parts, "</svg>\n"])
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """Maps powers of ten from `low` to `high` to pixels."""
+
+    low: float
+    high: float
+    first: float
+    last: float
+
+    def at(self, value: float) -> float:
+        span = (self.high - self.low) or 1.0
+        return self.first + (math.log10(value) - self.low) / span * (self.last - self.first)
+
+
+def _draw_line(line: Line, colour: str, axis_x: _Axis, axis_y: _Axis, place: float) -> list[str]:
+    """The line, its points and its name at height `place`, tied to the line's end."""
+    points = [(axis_x.at(x), axis_y.at(y)) for x, y in sorted(line.points)]
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    width, radius, style = (3, 4, "strong") if line.strong else (1.75, 3, "")
+    end_x, end_y = points[-1]
+    edge = WIDTH - RIGHT
+    return [
+        f'<polyline class="line" points="{path}" stroke="{colour}" stroke-width="{width}"/>',
+        *(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="{colour}"/>' for x, y in points),
+        f'<polyline class="line" points="{end_x + 6:.1f},{end_y:.1f} {edge + 14},{place:.1f}" stroke="{colour}" '
+        'stroke-opacity="0.5" stroke-dasharray="2 3"/>',
+        f'<text class="{style}" x="{edge + 18}" y="{place + 4:.1f}" style="fill:{colour}">{escape(line.name)}</text>',
+    ]
+
+
+def _spread(places: list[float], gap: float = 17.0) -> list[float]:
+    """Heights of the names, near where they belong but `gap` apart."""
+    order = sorted(range(len(places)), key=lambda k: places[k])
+    out = list(places)
+    floor = float(TOP)
+    for k in order:
+        out[k] = floor = max(out[k], floor)
+        floor += gap
+    ceiling = float(HEIGHT - BOTTOM)
+    for k in reversed(order):
+        out[k] = ceiling = min(out[k], ceiling)
+        ceiling -= gap
+    return out
+
+
+def _decades(values: list[float]) -> tuple[int, int]:
+    low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+    return low, max(high, low + 1)
+
+
+def _label(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1 else f"{value:g}"

@@ -1,0 +1,159 @@
+"""README's tables and the plots in docs/, from the JSON of benchmarks. No figure enters README any other way.
+
+A table stands between `<!-- bench:NAME -->` and `<!-- /bench -->`; NAME is the benchmark.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bench.plot import Line, draw
+from bench.result import BenchError, Row, read
+
+Result = dict[str, Any]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of this command."""
+    parser.add_argument("results", type=Path, nargs="*", help="JSON files; by default out/bench/*.json")
+    parser.add_argument("--readme", type=Path, default=Path("README.md"))
+    parser.add_argument("--docs", type=Path, default=Path("docs"), help="folder of the plots")
+
+
+def execute(arguments: argparse.Namespace) -> None:
+    """Put each result's table between its markers and draw its plots.
+
+    Raises:
+        BenchError: no result, a result without markers, or markers that do not close.
+    """
+    paths = arguments.results or sorted(Path("out", "bench").glob("*.json"))
+    if not paths:
+        raise BenchError("no results: run `python -m bench association` first, or name JSON files")
+    text = arguments.readme.read_text()
+    for path in paths:
+        found = read(path)
+        text = insert(text, found["benchmark"], section(found))
+        if found["benchmark"] == "association":
+            for mode in MODES:
+                if any(row["mode"] == mode for row in found["rows"]):
+                    arguments.docs.mkdir(parents=True, exist_ok=True)
+                    (arguments.docs / f"bench-association-{mode}.svg").write_text(plot(found, mode))
+    arguments.readme.write_text(text)
+
+
+MODES = {"warm": "back to back", "cold": "other work between the frames"}
+
+
+def insert(text: str, name: str, body: str) -> str:
+    """`text` with `body` between the markers of `name`, whatever stood there.
+
+    Raises:
+        BenchError: no such markers, or more than one pair.
+    """
+    pattern = re.compile(rf"(<!-- bench:{re.escape(name)} -->\n)(?:(?!<!-- bench:).)*?(<!-- /bench -->)", re.S)
+    changed, count = pattern.subn(lambda match: f"{match[1]}{body}{match[2]}", text)
+    if count != 1:
+        raise BenchError(f"expected one pair of <!-- bench:{name} --> and <!-- /bench -->, found {count}")
+    return changed
+
+
+def section(found: Result) -> str:
+    """Command, tables and what they were measured on, in Markdown."""
+    tables = TABLES.get(found["benchmark"])
+    if tables is None:
+        raise BenchError(f"no table for benchmark {found['benchmark']!r}; there are {', '.join(TABLES)}")
+    system, packages = found["system"], found["system"]["packages"]
+    versions = ", ".join(f"{name} {version}" for name, version in packages.items() if name != "trackstream")
+    commit = (found.get("git") or {}).get("commit", "unknown")[:10]
+    dirty = " with changes" if (found.get("git") or {}).get("dirty") else ""
+    load = f", load {found['load_before'][0]} before and {found['load_after'][0]} after" if found["load_before"] else ""
+    where = f"{system['cpu']}, {system['cores']} cores{load}; Python {system['python']}, {versions}; {commit}{dirty}."
+    return f"\n    {found['command']}\n\n{tables(found['rows'])}\n{found['time_utc'][:10]}, {where}\n"
+
+
+def association(rows: list[Row]) -> str:
+    """One table per mode: scenes down, trackers across."""
+    out = []
+    for mode, meaning in MODES.items():
+        chosen = [row for row in rows if row["mode"] == mode]
+        if not chosen:
+            continue
+        names = list(dict.fromkeys(row["competitor"] for row in chosen))
+        scenes = list(dict.fromkeys((row["scene"], row["objects"]) for row in chosen))
+        cells = {(row["scene"], row["competitor"]): _time_cell(row) for row in chosen}
+        out.append(f"Microseconds per update, {mode} ({meaning}): median / p99, and for peers how many times ours.\n")
+        body = [[s, f"{n:g}", *(cells.get((s, name), "") for name in names)] for s, n in scenes]
+        out.append(markdown(["scene", "objects", *names], body))
+    return "\n".join(out)
+
+
+def masks(rows: list[Row]) -> str:
+    """Every way in, with its ratio to pycocotools."""
+    body = [
+        [row["mode"], f"{row['objects']}", row["competitor"], _number(row["us"]["p50"]), _number(row["us"]["p99"]),
+         f"{_number(row['times_faster']['p50'])}x" if "times_faster" in row else ""]
+        for row in rows
+    ]  # fmt: skip
+    return markdown(["masks from", "per frame", "", "median us", "p99 us", "faster than pycocotools"], body)
+
+
+def kernels(rows: list[Row]) -> str:
+    """Kernels down, sizes across."""
+    sizes = sorted({row["objects"] for row in rows})
+    names = list(dict.fromkeys((row["mode"], row["competitor"]) for row in rows))
+    cells = {(row["mode"], row["competitor"], row["objects"]): _number(row["us"]["p50"]) for row in rows}
+    body = [[mode, name, *(cells.get((mode, name, size), "") for size in sizes)] for mode, name in names]
+    return markdown(["median us", "objects:", *map(str, sizes)], body)
+
+
+def soak(rows: list[Row]) -> str:
+    """Growth and drift of each system."""
+    body = [
+        [row["competitor"], f"{row['figures']['frames']:,}", f"{row['figures']['bytes_per_frame']:g}",
+         _number(row["block_us"]["p50"]), f"{row['figures']['drift_percent']:+g} %"]
+        for row in rows
+    ]  # fmt: skip
+    return markdown(["", "frames", "bytes per frame", "us per frame", "drift"], body)
+
+
+TABLES: dict[str, Callable[[list[Row]], str]] = {
+    "association": association,
+    "masks": masks,
+    "kernels": kernels,
+    "soak": soak,
+}
+"""Benchmark -> its table."""
+
+
+def plot(found: Result, mode: str) -> str:
+    """Median time per update against the number of objects, as SVG; synthetic crowds only."""
+    lines: dict[str, Line] = {}
+    for row in found["rows"]:
+        if row["mode"] == mode and row["scene"].startswith("crowd-"):
+            mine = row["competitor"].startswith("trackstream")
+            line = lines.setdefault(row["competitor"], Line(row["competitor"], [], strong=mine))
+            line.points.append((float(row["scene"].removeprefix("crowd-")), row["us"]["p50"]))
+    if not lines:
+        raise BenchError("no synthetic crowds in this result: there is nothing to plot; leave --sizes alone")
+    title = f"Time per update, {mode}: {MODES[mode]}"
+    return draw(title, "objects in the frame", "microseconds, median", list(lines.values()))
+
+
+def markdown(head: list[str], body: list[list[str]]) -> str:
+    """A table; every column after the first is set flush right."""
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, rule, *body))
+
+
+def _time_cell(row: Row) -> str:
+    times = f"{_number(row['us']['p50'])} / {_number(row['us']['p99'])}"
+    return f"{times} ({_number(row['times_ours']['p50'])}x)" if "times_ours" in row else times
+
+
+def _number(value: float) -> str:
+    """Three digits are all that a figure is worth; no exponent."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -1,0 +1,158 @@
+"""Every benchmark runs small, writes its schema, and its JSON becomes README's table and a plot."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from bench import __main__ as command
+from bench import competitors, repeat, report, result, soak
+from bench.plot import Line, draw
+
+SMALL = {
+    "association": ["--sizes", "5", "10", "--heaps", "20", "--peers", "--frames", "66", "--trackers", "sort"],
+    "masks": ["--sizes", "4", "--rounds", "5"],
+    "kernels": ["--sizes", "10", "--rounds", "5"],
+    "soak": ["--frames", "2000", "--block", "100", "--trackers", "bytetrack"],
+}
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("bench")
+    paths = {what: folder / f"{what}.json" for what in SMALL}
+    for what, words in SMALL.items():
+        assert command.main([what, *words, "-o", str(paths[what])]) == 0
+    return paths
+
+
+def test_every_benchmark_is_tried_here() -> None:
+    assert {*SMALL, "report"} == set(command.BENCHMARKS) and set(SMALL) == set(report.TABLES)
+
+
+@pytest.mark.parametrize("what", SMALL)
+def test_results_say_what_and_where(results: dict[str, Path], what: str) -> None:
+    body = result.read(results[what])
+    assert body["schema"] == "trackstream.bench/1" and body["benchmark"] == what and body["rows"]
+    assert set(body) >= {"command", "options", "time_utc", "git", "system", "load_before", "load_after", "gc", "notes"}
+    assert {"cpu", "cores", "python", "packages"} <= set(body["system"]) and "numba" in body["system"]["packages"]
+    for row in body["rows"]:
+        times = row["block_us" if what == "soak" else "us"]
+        assert 0 < times["p50"] <= times["p90"] <= times["p95"] <= times["p99"] <= times["max"]
+    text = results[what].read_text()
+    assert "/" not in body["command"] and str(Path.home()) not in text and str(results[what].parent) not in text
+    assert f'"{socket.gethostname()}"' not in text
+
+
+def test_schema_is_documented(results: dict[str, Path]) -> None:
+    documented = set(re.findall(r"`(\w+)`", (Path(report.__file__).parent / "README.md").read_text()))
+    for path in results.values():
+        body = json.loads(path.read_text())
+        assert set(body) <= documented, set(body) - documented
+        for row in body["rows"]:
+            assert set(row) | set(row.get("figures", {})) <= documented
+
+
+def test_report_writes_tables_between_markers_and_plots(results: dict[str, Path], tmp_path: Path, capsys) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(
+        "".join(f"# {what} stays\n<!-- bench:{what} -->\nold\n<!-- /bench -->\n" for what in SMALL) + "end\n"
+    )
+    words = ["report", *map(str, results.values()), "--readme", str(readme), "--docs", str(tmp_path / "docs")]
+    assert command.main(words) == 0
+    text = readme.read_text()
+    assert "\nold\n" not in text and text.endswith("<!-- /bench -->\nend\n") and text.count(" stays\n") == len(SMALL)
+    assert all(f"    python -m bench {what} --" in text for what in SMALL)
+    assert "| crowd-10 |" in text and "| trackstream Masks |" in text and "match_exact" in text
+    for mode in report.MODES:
+        drawn = ET.fromstring((tmp_path / "docs" / f"bench-association-{mode}.svg").read_text())
+        assert "trackstream sort" in "".join(drawn.itertext())
+    assert command.main(words) == 0 and readme.read_text() == text, "the same figures give the same page"
+    readme.write_text("no markers\n")
+    assert command.main(words) == 2
+    assert "expected one pair of <!-- bench:association -->" in capsys.readouterr().err
+    assert readme.read_text() == "no markers\n"
+
+
+def test_a_foreign_file_is_refused(tmp_path: Path, capsys) -> None:
+    for text, words in (("{}", "expected schema"), ("no json", "expected a result")):
+        (tmp_path / "x.json").write_text(text)
+        assert command.main(["report", str(tmp_path / "x.json")]) == 2
+        assert words in capsys.readouterr().err
+
+
+def row(p50: float, digest: str = "a") -> result.Row:
+    return {"scene": "s", "mode": "warm", "competitor": "c", "us": {"n": 5, "p50": p50}, "tracks_sha256": digest}
+
+
+def test_repeats_give_medians_and_must_agree() -> None:
+    (merged,) = repeat.merge([[row(5.0)], [row(1.0)], [row(2.0)]])
+    assert merged["us"]["p50"] == 2.0 and merged["p50_spread_us"] == [1.0, 5.0] and merged["repeats"] == 3
+    with pytest.raises(result.BenchError, match="different tracks"):
+        repeat.merge([[row(1.0)], [row(1.0, "b")]])
+    with pytest.raises(result.BenchError, match="measure the same"):
+        repeat.merge([[row(1.0)], []])
+
+
+def test_tracks_have_one_hash_per_run_and_per_system(results: dict[str, Path]) -> None:
+    rows = result.read(results["association"])["rows"]
+    hashes = {(r["scene"], r["tracks_sha256"]) for r in rows}
+    assert len(hashes) == len({r["scene"] for r in rows}) == 3, "warm and cold are one run's tracks"
+
+
+def test_an_absent_peer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent() -> list[competitors.Competitor]:
+        raise ModuleNotFoundError("No module named 'nothing'")
+
+    monkeypatch.setitem(competitors.PEERS, "nothing", absent)
+    assert competitors.installed_peers(["nothing"]) == ([], ["nothing is absent: No module named 'nothing'"])
+
+
+@pytest.mark.parametrize("name", competitors.PEERS)
+def test_a_peer_follows_ten_people(name: str) -> None:
+    try:
+        peers = competitors.PEERS[name]()
+    except ModuleNotFoundError as error:
+        pytest.skip(str(error))
+    from bench.scenes import crowd
+
+    scene = crowd(10, 40)
+    for peer in peers:
+        digest, update = competitors.Digest(peer), peer.make()
+        for given in peer.prepare(scene):
+            digest.add(update(*given))
+        found = digest.figures()
+        assert 5 < found["reported"] <= 11 and found["ids"] < 60, (peer.name, found)
+
+
+def test_errors_are_one_line(capsys, tmp_path: Path) -> None:
+    for words in (
+        ["association", "--sizes", "--heaps", "--detections", str(tmp_path)],
+        ["association", "--trackers", "nothing"],
+        ["association", "--peers", "nothing"],
+        ["association", "--sizes", "10", "--frames", "5", "--peers"],
+        ["soak", "--frames", "10"],
+    ):
+        assert command.main([*words, "-o", str(tmp_path / "x.json")]) == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1
+    with pytest.raises(SystemExit):
+        command.main(["nothing"])
+
+
+def test_a_plot_escapes_names_and_survives_one_point() -> None:
+    drawn = ET.fromstring(draw("a < b", "x", "y", [Line("<&>", [(10.0, 3.0)])]))
+    assert "<&>" in "".join(drawn.itertext())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", competitors.box_systems())
+def test_memory_and_time_stay_flat(name: str) -> None:
+    """1e5 frames here; `python -m bench soak` runs a million."""
+    figures = soak.soak(name, 100_000)["figures"]
+    assert figures["bytes_per_frame"] < 20
+    assert figures["fastest_drift_percent"] < 25, "the fastest blocks: whatever else the machine does slows the others"

@@ -1,0 +1,138 @@
+"""Track a recorded run again, without its network.
+
+RECORDING is what `tracker run --record run.trk` wrote. By default the run's own system and options give the run's ids
+again, and the last line says so; `--tracker` and `--set` try others. A recording holds no images: `--source` with the
+run's video makes `--save video` possible.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tracker.cli.config import add_flags, load, option
+from tracker.cli.outputs import OutputConfig, choose_parts, open_sinks, print_summary
+
+if TYPE_CHECKING:
+    from tracker.association import Tracker
+    from tracker.formats.recording import Header, Record, Recording, Result
+    from tracker.types import Detections, Frame, Tracks
+
+
+@dataclass(frozen=True)
+class ReplayConfig(OutputConfig):
+    """Everything `tracker replay` can be told; a TOML file uses the same names."""
+
+    recording: str
+    tracker: str | None = option(None, "another system, with its defaults (default: the run's, with its options)")
+    set: dict[str, Any] = option(
+        {}, "change a parameter of the system (`tracker systems NAME` lists them)", metavar="NAME=VALUE"
+    )
+    source: str | None = option(None, "the video of the run, for outputs that need its images", metavar="VIDEO")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of this command."""
+    parser.add_argument("recording", help="file that `tracker run --record` wrote")
+    parser.add_argument("--config", metavar="TOML", help="file with the same names as these flags")
+    add_flags(parser, ReplayConfig)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Track, then print what was done."""
+    config = load(ReplayConfig, arguments, arguments.config, recording=arguments.recording)
+    return replay(config)
+
+
+def replay(config: ReplayConfig) -> int:
+    """Run a config to its end; returns the exit code. Outputs are opened last, as in `run`."""
+    from tracker import pipeline
+    from tracker.cli.progress import Progress
+    from tracker.cli.rehearsal import rehearse
+    from tracker.formats.recording import Recording
+    from tracker.sinks import SINKS, RunInfo
+
+    recording = Recording.open(config.recording)
+    header = recording.header
+    parts = choose_parts(config, has_masks=header.masks, has_images=config.source is not None)
+    progress = Progress(quiet=config.quiet)
+    with contextlib.ExitStack() as stack:
+        stack.callback(progress.close)
+        associator, system, options = _open_tracker(config, header)
+        info = RunInfo(header.source, header.fps, header.size, header.class_names, header.model, system)
+        check = _Check(recording, _images(config, stack))
+        rehearse(associator, [SINKS[name][0] for name, _ in parts], info)
+        sinks = open_sinks(parts, info, config, associator.plan)
+        progress.start(min(len(recording), config.max_frames or sys.maxsize))
+
+        def on_frame(frame: Frame, tracks: Tracks) -> None:
+            progress(frame, tracks)
+            check(frame, tracks)
+
+        try:
+            report = pipeline.replay(check, associator, sinks, max_frames=config.max_frames, on_frame=on_frame)
+        except KeyboardInterrupt:
+            progress.close()
+            print(f"tracker: interrupted after {progress.frames} frames; the outputs are complete", file=sys.stderr)
+            return 130
+    print_summary(report, config.recording, [path for _, path in parts], config)
+    own = (system, options) == (header.system, dict(header.options))
+    _print_verdict(config, recording, check.first_other if own else None, own=own)
+    return 0
+
+
+class _Check:
+    """Recorded frames on their way to the tracker, and where its tracks are no longer the recorded ones.
+
+    Attributes:
+        first_other: index of the first frame whose tracks differ in any bit; None if all are the same.
+    """
+
+    def __init__(self, recording: Recording, images: Iterator[Frame] | None) -> None:
+        self._records: Iterator[Record] = recording.records(images)
+        self._expected: dict[int, Result] = {}  # of the few frames that are on their way
+        self.first_other: int | None = None
+
+    def __iter__(self) -> Iterator[tuple[Frame, Detections]]:
+        for frame, detections, result in self._records:
+            self._expected[frame.index] = result
+            yield frame, detections
+
+    def __call__(self, frame: Frame, tracks: Tracks) -> None:
+        """Compare one frame's tracks with the recorded ones."""
+        from tracker.formats.recording import Result
+
+        if not self._expected.pop(frame.index).same_as(Result.of(tracks)) and self.first_other is None:
+            self.first_other = frame.index
+
+
+def _open_tracker(config: ReplayConfig, header: Header) -> tuple[Tracker, str, dict[str, Any]]:
+    """The tracker, its system's name and what is changed in it."""
+    from tracker.systems import create
+
+    system = config.tracker or header.system
+    options = {**(header.options if config.tracker is None else {}), **config.set}
+    return create(system, frame_rate=header.fps or 30.0, **options), system, options
+
+
+def _images(config: ReplayConfig, stack: contextlib.ExitStack) -> Iterator[Frame] | None:
+    from tracker.sources import open_source
+
+    return None if config.source is None else iter(stack.enter_context(open_source(config.source)))
+
+
+def _print_verdict(config: ReplayConfig, recording: Recording, first_other: int | None, *, own: bool) -> None:
+    if config.quiet:
+        return
+    lines = [] if recording.complete else [f"{config.recording} was not closed: its run was killed or still goes on"]
+    if own and first_other is None:
+        lines.append("tracks: as recorded, bit for bit")
+    elif own:
+        lines.append(
+            f"tracks: other than recorded (by trackstream {recording.header.version}) from frame {first_other} on"
+        )
+    print("\n".join(lines), end="\n" if lines else "", file=sys.stderr if config.output == "-" else sys.stdout)

@@ -1,0 +1,242 @@
+"""Outputs in the formats of datasets: KITTI boxes, MOTS, STEP and DAVIS pictures, YouTube-VIS."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from tracker.errors import FormatError, SinkError
+from tracker.formats import kitti, step
+from tracker.formats.class_set import KITTI_STEP, MOTCHALLENGE_STEP, ClassSet
+from tracker.formats.davis import DavisEncoder
+from tracker.formats.frame_objects import FrameObjects, PixelMap
+from tracker.formats.mots_png import MotsPngEncoder
+from tracker.formats.writers import FolderWriter, Writer
+from tracker.formats.youtube_vis import VisWriter
+from tracker.masks import Masks
+from tracker.sinks.mots import MotsSink
+from tracker.sinks.run_info import RunInfo
+from tracker.sinks.sink import Sink
+from tracker.sinks.textfile import TextFile, make_parent
+from tracker.types import Frame, Tracks
+
+
+class KittiSink(Sink):
+    """`kitti.txt`: one line of 18 columns per confirmed track and frame, of the classes that KITTI knows."""
+
+    by_default = False
+
+    def __init__(self, path: str | os.PathLike[str], info: RunInfo) -> None:
+        """Create the file; `-` is standard output.
+
+        Raises:
+            SinkError: it cannot be created.
+        """
+        self._info = info
+        self._file = TextFile(path)
+
+    def write(self, frame: Frame, tracks: Tracks) -> None:
+        """Append the frame's rows.
+
+        Raises:
+            SinkError: the disk is full, or another failure to write.
+        """
+        seen = tracks.confirmed
+        names = [self._info.class_name(label) for label in seen.labels.tolist()]
+        boxes, scores = seen.boxes.astype(np.float64), seen.scores.astype(np.float64)
+        self._file.write(kitti.encode_frame(FrameObjects(frame.index, seen.ids, names, boxes, scores)))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class MotsChallengeSink(MotsSink):
+    """`mots_challenge.txt`: as `masks.txt`, but frames count from 1."""
+
+    by_default = False
+
+    def __init__(self, path: str | os.PathLike[str], info: RunInfo) -> None:
+        """Create the file; `-` is standard output.
+
+        Raises:
+            SinkError: it cannot be created.
+        """
+        super().__init__(path, info, first_frame=1)
+
+
+class _WriterSink(Sink):
+    """What sinks share that hand frames to a writer of `formats`, and speak of failures as sinks do."""
+
+    by_default = False
+    needs_masks = True
+
+    def __init__(self, path: str | os.PathLike[str], info: RunInfo) -> None:
+        """Create the folder or file; its parents are made.
+
+        Raises:
+            SinkError: it cannot be created, or a folder has pictures already.
+        """
+        self._name = os.fspath(path)
+        self._info = info
+        if self._name == "-":
+            raise SinkError(f"cannot write {type(self).__name__} to stdout: name a file or folder")
+        make_parent(path)
+        try:
+            self._writer: Writer | None = self._open(Path(path))
+        except OSError as error:
+            raise self._failed(error) from None
+
+    def write(self, frame: Frame, tracks: Tracks) -> None:
+        """Take one frame.
+
+        Raises:
+            SinkError: no masks (or no panoptic picture where one is needed), a number that the format cannot hold, or
+                a failure to write.
+        """
+        if self._writer is None:
+            raise SinkError(f"cannot write {self._name}: it is closed")
+        try:
+            self._writer.write(self._objects(frame, tracks))
+        except (OSError, FormatError) as error:
+            raise self._failed(error) from None
+
+    def close(self) -> None:
+        """Finish the output. Calling it twice is harmless."""
+        writer, self._writer = self._writer, None
+        try:
+            if writer is not None:
+                writer.close()
+        except OSError as error:
+            raise self._failed(error) from None
+
+    def _open(self, path: Path) -> Writer:
+        raise NotImplementedError
+
+    def _objects(self, frame: Frame, tracks: Tracks) -> FrameObjects:
+        """Confirmed tracks with masks that share no pixel: the higher score keeps them, then the earlier row."""
+        seen = tracks.confirmed
+        masks = seen.masks
+        if masks is None:
+            if len(seen):
+                raise SinkError(f"cannot write {self._name}: the model gives boxes without masks")
+            masks = Masks.empty(frame.height, frame.width)
+        names = [self._info.class_name(label) for label in seen.labels.tolist()]
+        masks = masks.disjoint(seen.scores)
+        whole = FrameObjects.from_masks(
+            frame.index, seen.ids, names, masks, seen.scores, names_of_all=self._info.class_names
+        )
+        return whole.select(np.flatnonzero(masks.areas > 0))
+
+    def _failed(self, error: Exception) -> SinkError:
+        reason = (error.strerror or str(error)).lower() if isinstance(error, OSError) else str(error)
+        return SinkError(f"cannot write {self._name}: {reason}")
+
+
+class YoutubeVisSink(_WriterSink):
+    """`youtube_vis.json`: a result file, written when the run ends, with one entry per track.
+
+    Category k + 1 is the model's class k, which is right for a network that was trained on the dataset. The run
+    lengths of all tracks are held until the end.
+    """
+
+    def _open(self, path: Path) -> Writer:
+        return VisWriter(path, names=self._info.class_names)
+
+
+class _FolderSink(_WriterSink):
+    """A folder with a PNG per frame."""
+
+    digits: ClassVar[int] = 6
+    first_frame: ClassVar[int] = 0
+
+    def _open(self, path: Path) -> Writer:
+        path.mkdir(exist_ok=True)
+        if old := next(path.glob("*.png"), None):
+            raise SinkError(f"cannot write {path}: {old.name} is there already; remove the folder or name another")
+        return FolderWriter(path, self._encode, f"{{:0{self.digits}d}}.png", self.first_frame)
+
+    def _encode(self, frame: FrameObjects) -> bytes:
+        raise NotImplementedError
+
+
+class MotsPngSink(_FolderSink):
+    """`kitti_mots_png/000000.png`: 16-bit MOTS pictures of the classes that MOTS knows."""
+
+    def __init__(self, path: str | os.PathLike[str], info: RunInfo) -> None:
+        """Create the folder, as all of these do.
+
+        Raises:
+            SinkError: it cannot be created.
+        """
+        self._encoder = MotsPngEncoder()
+        super().__init__(path, info)
+
+    def _encode(self, frame: FrameObjects) -> bytes:
+        return self._encoder(frame)
+
+
+class DavisSink(_FolderSink):
+    """`davis/00000.png`: palette pictures of all confirmed tracks, up to 255 in a run."""
+
+    digits = 5
+
+    def __init__(self, path: str | os.PathLike[str], info: RunInfo) -> None:
+        """Create the folder, as all of these do.
+
+        Raises:
+            SinkError: it cannot be created.
+        """
+        self._encoder = DavisEncoder()
+        super().__init__(path, info)
+
+    def _encode(self, frame: FrameObjects) -> bytes:
+        return self._encoder(frame)
+
+
+class KittiStepSink(_FolderSink):
+    """`kitti_step/000000.png`: STEP pictures; the model must give a panoptic picture of every frame.
+
+    Classes go by their names; those that the dataset does not have become void. A thing carries the id of the track
+    that took it, tentative ones too, since every pixel is judged; a thing that no track took has id 0.
+    """
+
+    class_set: ClassVar[ClassSet] = KITTI_STEP
+
+    def _objects(self, frame: Frame, tracks: Tracks) -> FrameObjects:
+        picture = tracks.detections.panoptic
+        if picture is None:
+            raise SinkError(
+                f"cannot write {self._name}: it needs a class for every pixel, and this model gives only objects; use a "
+                "panoptic model, or save kitti-mots-png"
+            )
+        names = self._info.class_names
+        if not (self.class_set.numbers_of(names) >= 0).any():
+            raise SinkError(
+                f"cannot write {self._name}: of the model's classes ({', '.join(names[:6]) or 'unknown'}) none is one of "
+                f"the dataset's ({', '.join(self.class_set.names)})"
+            )
+        id_of_row = np.zeros(len(tracks.detections) + 1, np.int64)
+        taken = tracks.source >= 0
+        id_of_row[tracks.source[taken] + 1] = tracks.ids[taken]
+        if len(tracks) and int(id_of_row.max()) > step.MAX_ID:
+            raise SinkError(
+                f"cannot write {self._name}: STEP pictures hold ids to {step.MAX_ID}, got {id_of_row.max()}"
+            )
+        of_model = ClassSet(names, tuple(range(len(names))))
+        pixels = PixelMap(picture.classes, id_of_row.astype(np.int32)[picture.rows], of_model)
+        none = np.zeros(0)
+        return FrameObjects(frame.index, none.astype(np.int64), [], none.reshape(0, 4), none, pixels=pixels)
+
+    def _encode(self, frame: FrameObjects) -> bytes:
+        return step.encode_frame(frame, self.class_set)
+
+
+class MotStepSink(KittiStepSink):
+    """`mot_step/000001.png`: as `kitti_step`, in the classes of MOTChallenge-STEP."""
+
+    class_set = MOTCHALLENGE_STEP
+    first_frame = 1
