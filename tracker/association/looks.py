@@ -224,7 +224,7 @@ class Wardrobe:
     def dump(self) -> dict[str, NDArray[Any]]:
         """Copies of all that the tracks have shown, for a snapshot."""
         g = self.gallery
-        arrays = {"slots": g.slots, "vectors": g.vectors, "norms": g.norms, "frames": g.frames}
+        arrays: dict[str, NDArray[Any]] = {"slots": g.slots, "vectors": g.vectors, "norms": g.norms, "frames": g.frames}
         arrays |= {"counts": g.counts, "next": g.next}
         if self.masks is not None:
             size = np.array([self.masks.height, self.masks.width])
