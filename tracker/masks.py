@@ -260,6 +260,24 @@ class Masks:
         _bits.gather(self.words, self.starts, index, starts, words)
         return Masks(self.height, self.width, rects, starts, words)
 
+    @classmethod
+    def join(cls, parts: Sequence[Masks]) -> Masks:
+        """The masks of several values of one frame size, one after the other.
+
+        Raises:
+            MasksError: no part, or frames of different sizes.
+        """
+        sizes = {(part.height, part.width) for part in parts}
+        if len(sizes) != 1:
+            raise MasksError(f"expected masks of one frame size, got {sorted(sizes)}")
+        height, width = sizes.pop()
+        offsets = np.cumsum([0, *(len(part.words) for part in parts)])
+        starts = [part.starts[:-1] + offset for part, offset in zip(parts, offsets, strict=False)]
+        return cls(
+            height, width, np.concatenate([part.rects for part in parts]),
+            np.concatenate([*starts, offsets[-1:]]), np.concatenate([part.words for part in parts]),
+        )  # fmt: skip
+
     def disjoint(self, priority: ArrayLike | None = None) -> Masks:
         """Masks without a shared pixel: each loses the pixels that a mask of higher priority has.
 

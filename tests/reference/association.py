@@ -9,7 +9,40 @@ import numpy as np
 
 from tracker.association import Tracker
 from tracker.association.motion import MOTIONS
-from tracker.types import Detections, Tracks
+from tracker.masks import Masks
+from tracker.systems import plan
+from tracker.types import Detections, Flow, Tracks
+
+CLASS_NAMES = ("person", "car", "pedestrian")
+_GRID = 8  # px of a scene per pixel of its masks
+
+
+class Follower(Tracker):
+    """A tracker that gets still optical flow where its plan needs some: tests of all systems feed it detections only."""
+
+    def update(self, detections, frame=None, **given):
+        if self.plan.flow != "none" and detections.masks is not None:
+            still = np.zeros((detections.masks.height, detections.masks.width, 2), np.float32)
+            given.setdefault("flow", Flow(still, still))
+        return super().update(detections, frame, **given)
+
+
+def make(name, frame_rate=30.0, *, on_event=None, **options):
+    """Like `create`, for any system and scenes with `dressed` detections."""
+    return Follower(plan(name, **options), frame_rate, CLASS_NAMES, on_event=on_event)
+
+
+def dressed(detections, looks=None, size=(1920, 1080)):
+    """The same with masks as large as the boxes (1:8), embeddings (`looks`, or the place), offsets and claimed ids."""
+    n, boxes = len(detections), detections.boxes
+    corners = np.floor(boxes / _GRID).astype(int)
+    crops = [np.ones((max(y2 - y1, 1), max(x2 - x1, 1)), np.uint8) for x1, y1, x2, y2 in corners]
+    masks = Masks.from_crops(crops, corners[:, :2], size[1] // _GRID, size[0] // _GRID)
+    looks = np.column_stack([boxes / 1000, np.ones(n)]) if looks is None else looks
+    return Detections(
+        boxes, detections.scores, detections.labels, masks, np.asarray(looks, np.float32),
+        offsets=np.zeros((n, 2), np.float32), track_ids=np.full(n, -1),
+    )  # fmt: skip
 
 
 def box_iou(a, b, pixel=0.0):
@@ -130,9 +163,9 @@ def crowd(seed, objects, frames, size=(1920, 1080)):
         boxes = np.concatenate([middle - extent / 2, middle + extent / 2], 1)[seen]
         false_alarms = r.random((r.poisson(objects / 20), 2)) * size
         boxes = np.concatenate([boxes, np.concatenate([false_alarms, false_alarms + 40], 1)])
-        scores = np.clip(r.normal(0.7, 0.25, len(boxes)), 0.02, 1)
+        scores = np.clip(r.normal(0.7, 0.25, len(boxes)), 0.02, 0.99)
         labels = r.integers(0, 3, len(boxes))
-        out.append(Detections(boxes.astype(np.float32), scores.astype(np.float32), labels))
+        out.append(dressed(Detections(boxes.astype(np.float32), scores.astype(np.float32), labels)))
     return out
 
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from tests.reference.association import crowd
+from tests.reference.association import crowd, make
 from tests.sinks.scenes import CONFIRMED, HEIGHT, NAMES, TENTATIVE, WIDTH, frame, tracks
 from tracker.association import Tracker
 from tracker.errors import SinkError
@@ -66,7 +66,7 @@ def test_every_field(tmp_path):
 @pytest.mark.parametrize("name", list(SYSTEMS))
 def test_it_agrees_with_the_callback(name, tmp_path):
     told = []
-    tracker = Tracker(plan(name), 25.0, on_event=told.append)
+    tracker = make(name, 25.0, on_event=told.append)
     with EventsSink(tmp_path / "a", INFO) as bare, EventsSink(tmp_path / "b", INFO, plan=tracker.plan) as knowing:
         for k, detections in enumerate(crowd(2, 15, 60)):
             image = frame(k)

@@ -4,14 +4,19 @@ plan.py      what a published tracker is, as data, and its encoding for the comp
 state.py     the arrays of all tracks, how they grow, and the names of their rows
 motion.py    Kalman filters as 2x2 blocks (MOTIONS)
 history.py   what a track remembers: where it was, its direction, its filter before a gap
-cues.py      reasons to match (CUES) and the search for pairs that are worth a look
-matching.py  pairs to one-to-one matches (SOLVERS)
-lifecycle.py births, ages, duplicates, ends
+pairs.py     the search for pairs of tracks and detections that are worth a look
+cues.py      reasons to match (CUES)
+terms.py     what a pair is worth by several cues
+looks.py     what tracks and detections have beside boxes: embeddings, masks, centres, claims
+solvers.py   pairs to one-to-one matches (SOLVERS): matching.py sparse, dense.py, choosing.py, backend.py `lap`
+suppression.py  SiamMOT's solver
+lifecycle.py births, ages, classes, duplicates, ends
+table.py     where the numbers of an encoded plan stand; checks.py what plans must be
 step.py      one frame: everything above, fused
 tracker.py   `Tracker`, the thin object around the step, and its clock
 """
 
-from tracker.association.plan import Plan, Stage
+from tracker.association.plan import ClassRule, Plan, Stage, Term
 from tracker.association.tracker import Tracker
 
-__all__ = ["Plan", "Stage", "Tracker"]
+__all__ = ["ClassRule", "Plan", "Stage", "Term", "Tracker"]

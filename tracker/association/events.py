@@ -199,6 +199,8 @@ class EventLog:
         duplicates = plan.duplicate_iou < 1
         if life.state == TrackState.TENTATIVE and not plan.tentative_coasts:
             missing_ends_it, reason = True, MISSED
+        elif plan.max_coast_s > 0 or any(rule.max_coast_frames is not None for rule in plan.classes):
+            return fact if duplicates or fact is not None else COASTED
         elif plan.late_expiry:
             missing_ends_it, reason = life.expired, COASTED
         else:
@@ -227,7 +229,9 @@ def _may_be_seen(plan: Plan, state: int, tracks: Tracks) -> bool:
 _RULES = {
     "stages", "motion", "per_class", "inclusive_boxes", "min_score", "birth_score", "confirm_hits", "confirm_once",
     "grace_frames", "max_coast_frames", "late_expiry", "tentative_coasts", "tentative_moves", "duplicate_iou",
-    "show_last", "replay", "look_back_frames",
+    "show_last", "replay", "look_back_frames", "confirm_s", "max_coast_s", "min_mask_px", "label", "vote_margin", "flow",
+    "chain_masks", "gallery", "gallery_frames", "gallery_momentum", "suppress_iou", "resume_score", "keep_score",
+    "classes", "groups",
 }  # fmt: skip
 """Fields of `Plan` that `EventLog._why` was written for: none but those that it reads ends a track."""
 

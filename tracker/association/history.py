@@ -1,4 +1,4 @@
-"""History: what a track keeps of its past, for plans that look back (`MEMORY`).
+"""History: what a track keeps of its past, for plans that look back (`Plan.looks_back`).
 
 A track keeps the centres of its detections of the last `PAST_FRAMES` frames in a ring (frame modulo `PAST_FRAMES`), a
 bit for each of these frames that says whether there was one, the direction in which it last went, and, while it
@@ -14,7 +14,6 @@ from tracker._jit import inlined
 from tracker.association.motion import coordinates, correct, predict
 from tracker.association.state import (
     CONFIRMED,
-    ELAPSED,
     FROZEN,
     FROZEN_STEP,
     HEADING,
@@ -29,6 +28,7 @@ from tracker.association.state import (
     SOURCE,
     STEP,
     TRAIL,
+    UNSEEN,
     X,
 )
 
@@ -77,7 +77,7 @@ def note(longest, reals, ints, i, frame, x1, y1, x2, y2):  # type: ignore[no-unt
 def forget_past(reals, ints, i):  # type: ignore[no-untyped-def]
     """Column `i` for a new track."""
     ints[TRAIL, i] = 0
-    reals[HEADING, i], reals[HEADING + 1, i], reals[ELAPSED, i] = 0.0, 0.0, 0.0
+    reals[HEADING, i], reals[HEADING + 1, i] = 0.0, 0.0
 
 
 @inlined
@@ -90,14 +90,10 @@ def remember(reals, ints, n):  # type: ignore[no-untyped-def]
     for i in range(n):
         seen = ints[SOURCE, i] >= 0
         ints[TRAIL, i] = ((ints[TRAIL, i] << 1) | seen) & all_bits
-        if seen:
-            reals[ELAPSED, i] = 0.0
-            continue
-        if ints[MISSES, i] == 0:
+        if not seen and ints[MISSES, i] == 0:
             reals[FROZEN_STEP, i] = reals[STEP, i]
             for r in range(_FILTER_ROWS):
                 reals[FROZEN + r, i] = reals[X + r, i]
-        reals[ELAPSED, i] += reals[STEP, i]
 
 
 @inlined
@@ -112,7 +108,7 @@ def replay(form, plan, reals, ints, i, x1, y1, x2, y2):  # type: ignore[no-untyp
     Source: OC-SORT, arXiv:2203.14360, section 4.1 (observation-centric re-update).
     """
     misses = ints[MISSES, i]
-    first, total = reals[FROZEN_STEP, i], reals[ELAPSED, i] + reals[STEP, i]
+    first, total = reals[FROZEN_STEP, i], reals[UNSEEN, i] + reals[STEP, i]
     rest = max(total - first, 0.0) / misses
     a1, b1, a2, b2 = reals[LAST_BOX, i], reals[LAST_BOX + 1, i], reals[LAST_BOX + 2, i], reals[LAST_BOX + 3, i]
     # The kernels run over tracks from the first one on, so this one's filter changes places with it for a while. (With

@@ -1,24 +1,15 @@
-"""Life cycle: which tracks are reported, which coast, which end, and which detections start new ones."""
+"""Life cycle: which tracks are reported, which coast, which end, which detections start new ones, and their class."""
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
+
 from tracker._jit import inlined
-from tracker.association.cues import find_pairs
 from tracker.association.history import forget_past
 from tracker.association.motion import start
-from tracker.association.plan import (
-    BIRTH_SCORE,
-    CONFIRM_HITS,
-    CONFIRM_ONCE,
-    DUPLICATE_IOU,
-    FORM,
-    GRACE_FRAMES,
-    LATE_EXPIRY,
-    MAX_COAST_FRAMES,
-    PIXEL,
-    RULES,
-    TENTATIVE_COASTS,
-)
+from tracker.association.pairs import find_pairs
 from tracker.association.state import (
     BORN,
     BOX,
@@ -30,10 +21,14 @@ from tracker.association.state import (
     DETECTION_SCORE,
     EXPIRED,
     FACTOR,
+    GROUP,
     HITS,
     ID,
+    KIND,
     LABEL,
     LAST_ID,
+    LASTING,
+    LIMIT,
     MISSES,
     PHASE,
     ROWS,
@@ -44,68 +39,185 @@ from tracker.association.state import (
     STREAK,
     TAKEN,
     TENTATIVE,
+    UNSEEN,
     USABLE,
+    VOTE_LABEL,
+    VOTE_WEIGHT,
+    VOTES,
+    WAS,
 )
+from tracker.association.suppression import TAKEN_WEAKLY
+from tracker.association.table import (
+    BIRTH_SCORE,
+    CLASS_BIRTH_SCORE,
+    CLASS_GROUP,
+    CLASS_LABEL,
+    CLASS_MAX_COAST,
+    CLASS_MIN_SCORE,
+    CLASSES_FROM,
+    CONFIRM_HITS,
+    CONFIRM_ONCE,
+    CONFIRM_TIME,
+    DUPLICATE_IOU,
+    FORM,
+    GRACE_FRAMES,
+    LATE_EXPIRY,
+    MAX_COAST_FRAMES,
+    MAX_COAST_TIME,
+    MIN_SCORE,
+    NAMED_BY_VOTE,
+    NAMED_FIRST,
+    NAMING,
+    PIXEL,
+    RULES,
+    TENTATIVE_COASTS,
+    VOTE_MARGIN,
+)
+
+_STEADY = 1e-6  # frames by which sums of time steps may miss a limit
 
 
 @inlined
-def age(plan, ints, n, frame):  # type: ignore[no-untyped-def]
+def rule_of(plan, label, column, otherwise):  # type: ignore[no-untyped-def]
+    """What the rules of a class say, or `otherwise`."""
+    for r in range(int(plan[RULES, CLASSES_FROM]), len(plan)):
+        if plan[r, CLASS_LABEL] == label and not math.isnan(plan[r, column]):
+            return plan[r, column]
+    return otherwise
+
+
+@inlined
+def read_classes(plan, labels, reals, ints):  # type: ignore[no-untyped-def]
+    """`KIND` and least score (`LIMIT`) of every detection."""
+    plain, least = int(plan[RULES, CLASSES_FROM]) == len(plan), plan[RULES, MIN_SCORE]
+    for j in range(len(labels)):
+        ints[KIND, j] = labels[j]
+        reals[LIMIT, j] = least
+        if not plain:
+            ints[KIND, j] = int(rule_of(plan, labels[j], CLASS_GROUP, float(labels[j])))
+            reals[LIMIT, j] = rule_of(plan, labels[j], CLASS_MIN_SCORE, least)
+
+
+@inlined
+def name(plan, reals, ints, i, j, labels, past):  # type: ignore[no-untyped-def]
+    """Class of track `i`, which takes detection `j`."""
+    naming = plan[RULES, NAMING]
+    if naming == NAMED_FIRST:
+        return
+    if naming != NAMED_BY_VOTE:
+        ints[LABEL, i] = labels[j]
+        ints[GROUP, i] = ints[KIND, j]
+    elif past is not None:
+        _vote(plan, reals, ints, i, labels[j], reals[DETECTION_SCORE, j])
+
+
+@inlined
+def _vote(plan, reals, ints, i, label, score):  # type: ignore[no-untyped-def]
+    """Add a score to a class; the track changes to the class that leads its own by `VOTE_MARGIN`.
+
+    A track keeps `VOTES` candidates, its own class first; a new one takes the place of the weakest other.
+    """
+    place, weakest = -1, 1
+    for k in range(VOTES):
+        if reals[VOTE_WEIGHT + k, i] > 0 and reals[VOTE_LABEL + k, i] == label:
+            place = k
+        if k > 0 and reals[VOTE_WEIGHT + k, i] < reals[VOTE_WEIGHT + weakest, i]:
+            weakest = k
+    if place < 0:
+        place = weakest
+        reals[VOTE_LABEL + place, i], reals[VOTE_WEIGHT + place, i] = label, 0.0
+    reals[VOTE_WEIGHT + place, i] += max(score, 1e-6)
+    if place > 0 and reals[VOTE_WEIGHT + place, i] > reals[VOTE_WEIGHT, i] * (1.0 + plan[RULES, VOTE_MARGIN]):
+        for row in (VOTE_LABEL, VOTE_WEIGHT):
+            reals[row, i], reals[row + place, i] = reals[row + place, i], reals[row, i]
+        ints[LABEL, i] = label
+        ints[GROUP, i] = int(rule_of(plan, label, CLASS_GROUP, float(label)))
+
+
+@inlined
+def age(plan, reals, ints, n, frame, dt):  # type: ignore[no-untyped-def]
     """New phase of every track, from whether it took a detection in this frame (`SOURCE`)."""
     phases = ints[PHASE]
     for i in range(n):
-        if ints[SOURCE, i] >= 0:
+        j = ints[SOURCE, i]
+        if j >= 0 and ints[TAKEN, j] != TAKEN_WEAKLY:
             ints[HITS, i] += 1
             ints[STREAK, i] += 1
             ints[MISSES, i] = 0
-            _confirm(plan, ints, i, frame)
+            reals[UNSEEN, i] = 0.0
+            reals[LASTING, i] += dt
+            _confirm(plan, reals, ints, i, frame)
             continue
         ints[STREAK, i] = 0
         ints[MISSES, i] += 1
+        reals[UNSEEN, i] += dt
+        reals[LASTING, i] = 0.0
         if phases[i] == TENTATIVE and plan[RULES, TENTATIVE_COASTS] == 0:
             phases[i] = DEAD
             continue
         phases[i] = COASTING
-        if plan[RULES, LATE_EXPIRY] != 0:
-            if ints[EXPIRED, i] != 0:
+        too_long = _coasted_too_long(plan, reals, ints, i)
+        if plan[RULES, LATE_EXPIRY] == 0:
+            if too_long:
                 phases[i] = DEAD
-            elif ints[MISSES, i] > plan[RULES, MAX_COAST_FRAMES]:
-                ints[EXPIRED, i] = 1
-        elif ints[MISSES, i] > plan[RULES, MAX_COAST_FRAMES]:
+        elif ints[EXPIRED, i] != 0:
             phases[i] = DEAD
+        elif too_long:
+            ints[EXPIRED, i] = 1
 
 
 @inlined
-def give_birth(plan, counters, reals, ints, labels, n, frame):  # type: ignore[no-untyped-def]
+def _coasted_too_long(plan, reals, ints, i):  # type: ignore[no-untyped-def]
+    if plan[RULES, MAX_COAST_TIME] > 0:
+        return reals[UNSEEN, i] > plan[RULES, MAX_COAST_TIME] + _STEADY
+    return ints[MISSES, i] > rule_of(plan, ints[LABEL, i], CLASS_MAX_COAST, plan[RULES, MAX_COAST_FRAMES])
+
+
+@inlined
+def give_birth(plan, counters, reals, ints, labels, n, frame, past):  # type: ignore[no-untyped-def]
     """Start a track from every usable detection that nobody took; returns the new number of tracks."""
-    form = int(plan[RULES, FORM])
     for j in range(len(labels)):
-        score = reals[DETECTION_SCORE, j]
-        if ints[TAKEN, j] != 0 or ints[USABLE, j] == 0 or score < plan[RULES, BIRTH_SCORE]:
-            continue
-        x1, y1 = reals[DETECTION_BOX, j], reals[DETECTION_BOX + 1, j]
-        x2, y2 = reals[DETECTION_BOX + 2, j], reals[DETECTION_BOX + 3, j]
-        start(form, plan, reals, n, x1, y1, x2, y2)
-        reals[SCORE, n] = score
-        counters[LAST_ID] += 1
-        ints[ID, n] = counters[LAST_ID]
-        ints[SOURCE, n] = j
-        ints[HITS, n] = 1
-        ints[STREAK, n] = 0
-        ints[MISSES, n] = 0
-        ints[BORN, n] = frame
-        ints[LABEL, n] = labels[j]
-        ints[SETTLED, n] = 0
-        ints[EXPIRED, n] = 0
-        forget_past(reals, ints, n)
-        _confirm(plan, ints, n, frame)
-        n += 1
+        least = rule_of(plan, labels[j], CLASS_BIRTH_SCORE, plan[RULES, BIRTH_SCORE])
+        if ints[TAKEN, j] == 0 and ints[USABLE, j] != 0 and reals[DETECTION_SCORE, j] >= least:
+            _start_track(plan, counters, reals, ints, labels, j, n, frame, past)
+            n += 1
     return n
 
 
 @inlined
-def _confirm(plan, ints, i, frame):  # type: ignore[no-untyped-def]
+def _start_track(plan, counters, reals, ints, labels, j, n, frame, past):  # type: ignore[no-untyped-def]
+    """Start a track from detection `j` in column `n`."""
+    score = reals[DETECTION_SCORE, j]
+    x1, y1 = reals[DETECTION_BOX, j], reals[DETECTION_BOX + 1, j]
+    x2, y2 = reals[DETECTION_BOX + 2, j], reals[DETECTION_BOX + 3, j]
+    start(int(plan[RULES, FORM]), plan, reals, n, x1, y1, x2, y2)
+    reals[SCORE, n], reals[UNSEEN, n], reals[LASTING, n] = score, 0.0, 0.0
+    counters[LAST_ID] += 1
+    ints[ID, n] = counters[LAST_ID]
+    ints[SOURCE, n] = j
+    ints[WAS, n] = -1
+    ints[HITS, n] = 1
+    ints[STREAK, n] = 0
+    ints[MISSES, n] = 0
+    ints[BORN, n] = frame
+    ints[LABEL, n] = labels[j]
+    ints[GROUP, n] = ints[KIND, j]
+    ints[SETTLED, n] = 0
+    ints[EXPIRED, n] = 0
+    if past is not None:
+        forget_past(reals, ints, n)
+        for k in range(VOTES):
+            reals[VOTE_LABEL + k, n], reals[VOTE_WEIGHT + k, n] = -1.0, 0.0
+        reals[VOTE_LABEL, n], reals[VOTE_WEIGHT, n] = labels[j], max(score, 1e-6)
+    _confirm(plan, reals, ints, n, frame)
+
+
+@inlined
+def _confirm(plan, reals, ints, i, frame):  # type: ignore[no-untyped-def]
+    long_enough = ints[STREAK, i] >= plan[RULES, CONFIRM_HITS]
+    long_enough &= reals[LASTING, i] >= plan[RULES, CONFIRM_TIME] - _STEADY
     settled = ints[SETTLED, i] != 0 and plan[RULES, CONFIRM_ONCE] != 0
-    if settled or ints[STREAK, i] >= plan[RULES, CONFIRM_HITS] or frame <= plan[RULES, GRACE_FRAMES]:
+    if settled or long_enough or frame <= plan[RULES, GRACE_FRAMES]:
         ints[PHASE, i] = CONFIRMED
         ints[SETTLED, i] = 1
     else:
@@ -130,7 +242,8 @@ def drop_duplicates(plan, reals, ints, weights, columns, n, frame):  # type: ign
             ints[ROWS, n_seen] = i
             n_seen += 1
     gate, pixel = plan[RULES, DUPLICATE_IOU], plan[RULES, PIXEL]
-    n_pairs = find_pairs(n_seen, n_coasting, BOX, BOX, gate, pixel, reals, ints, weights, columns)
+    box = np.int64(BOX)  # not a literal, for which the search would be compiled once more
+    n_pairs = find_pairs(n_seen, n_coasting, box, box, gate, pixel, reals, ints, weights, columns)
     if n_pairs == 0 or n_pairs > len(weights):
         return n_pairs
     for i in range(n_seen):

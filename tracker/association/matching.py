@@ -11,14 +11,8 @@ of equally good columns; an equally good rearrangement of earlier matches is not
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
-
 from tracker._jit import inlined, kernel
 from tracker.association.state import DISTANCE, DUAL, MATE_OF_COLUMN, MATE_OF_ROW, PARENT, STARTS, TOUCHED
-
-EXACT, GREEDY = 0, 1
 
 _FAR = 1e300
 _DONE = -2  # PARENT of a finished column is stored as _DONE - parent, that is below -1
@@ -123,20 +117,6 @@ def match_greedy(n_rows, n_columns, reals, ints, weights, columns):  # type: ign
                 ints[MATE_OF_ROW, i] = best
                 ints[MATE_OF_COLUMN, best] = i
                 found = True
-
-
-@dataclass(frozen=True, slots=True)
-class Solver:
-    """One way to match: its number in an encoded plan and its kernel."""
-
-    code: int
-    kernel: Callable[..., Any]
-
-
-SOLVERS: dict[str, Solver] = {
-    "exact": Solver(EXACT, match_exact),
-    "greedy": Solver(GREEDY, match_greedy),
-}
 
 
 @inlined

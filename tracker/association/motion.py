@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from tracker._jit import inlined, kernel
 from tracker.association.state import BOX, COASTING, LAST_BOX, MEASURED, P00, P01, P11, PHASE, SEEN, SQUARE, STEP, V, X
 
-XYSR, XYAH, XYXY = 0, 1, 2
-FORMS = {"xysr": XYSR, "xyah": XYAH, "xyxy": XYXY}
-"""Which four numbers stand for a box: centre, area, width/height; centre, width/height, height; the corners."""
+XYSR, XYAH, XYXY, XYWH = 0, 1, 2, 3
+FORMS = {"xysr": XYSR, "xyah": XYAH, "xyxy": XYXY, "xywh": XYWH}
+"""Which four numbers stand for a box: centre, area, width/height; centre, width/height, height; the corners; centre,
+width, height."""
 
 (PROCESS, PROCESS_VELOCITY, MEASUREMENT, BIRTH, BIRTH_VELOCITY, SCALE, STOPS, SIZE) = range(8)
 """Columns of an encoded motion."""
@@ -93,6 +94,18 @@ MOTIONS: dict[str, Motion] = {
         size=(False, False, True, True),
         source="ByteTrack, arXiv:2110.06864, after DeepSORT, arXiv:1703.07402",
     ),
+    "xywh": Motion(
+        form="xywh",
+        process=(_POSITION**2,) * 4,
+        process_velocity=(_VELOCITY**2,) * 4,
+        measurement=(_POSITION**2,) * 4,
+        birth=((2 * _POSITION) ** 2,) * 4,
+        birth_velocity=((10 * _VELOCITY) ** 2,) * 4,
+        scale=(2, 3, 2, 3),
+        stops=(False, False, True, True),
+        size=(False, False, True, True),
+        source="BoT-SORT, arXiv:2206.14651, section 3.1",
+    ),
     "none": Motion(
         form="xyxy",
         process=_NONE,
@@ -117,6 +130,8 @@ def coordinates(form, x1, y1, x2, y2):  # type: ignore[no-untyped-def]
     h = y2 - y1
     if form == XYSR:
         return x1 + w / 2, y1 + h / 2, w * h, w / h
+    if form == XYWH:
+        return x1 + w / 2, y1 + h / 2, w, h
     return x1 + w / 2, y1 + h / 2, w / h, h
 
 
@@ -135,6 +150,9 @@ def write_boxes(form, reals, n):  # type: ignore[no-untyped-def]
             w = c[i] * d[i]
             x1[i], y1[i] = a[i] - w / 2, b[i] - d[i] / 2
             x2[i], y2[i] = x1[i] + w, y1[i] + d[i]
+    elif form == XYWH:
+        for i in range(n):
+            x1[i], y1[i], x2[i], y2[i] = a[i] - c[i] / 2, b[i] - d[i] / 2, a[i] + c[i] / 2, b[i] + d[i] / 2
     else:
         for i in range(n):
             x1[i], y1[i], x2[i], y2[i] = a[i], b[i], c[i], d[i]

@@ -3,51 +3,71 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.association.cues import CUES
-from tracker.association.matching import SOLVERS
+from tracker.association.checks import count, flags, known, listed, number, tuple_of
+from tracker.association.cues import CUES, OVERLAP
 from tracker.association.motion import FORMS, MOTIONS
+from tracker.association.solvers import SOLVERS
 from tracker.association.state import COASTING, CONFIRMED, PAST_FRAMES, TENTATIVE
+from tracker.association.table import FIRST_STAGE, WIDTH
 from tracker.errors import ConfigError
-
-# An encoded plan is one float64 table: a row of rules, four rows of motion (`MOTION`, see motion.py), a row per stage.
-RULES, FIRST_STAGE = 0, 5
-
-# columns of the rules
-(
-    FORM, PIXEL, PER_CLASS, MIN_SCORE, BIRTH_SCORE, CONFIRM_HITS, CONFIRM_ONCE, GRACE_FRAMES, MAX_COAST_FRAMES,
-    LATE_EXPIRY, TENTATIVE_COASTS, TENTATIVE_MOVES, DUPLICATE_IOU, SHOW_LAST, REPLAY, LOOK_BACK_FRAMES,
-    MEMORY, WIDTH,
-) = range(18)  # fmt: skip
-
-# columns of a stage
-(
-    TRACKS,
-    SCORE_ABOVE,
-    SCORE_BELOW,
-    ON_LAST,
-    GATE,
-    GATE_AFTER,
-    SHORTCUT,
-    FUSE_SCORE,
-    SOLVER,
-    DIRECTION,
-    ALL_PAIRS,
-    LEAST_HITS,
-) = range(12)
 
 BOXES = ("predicted", "last")
 PHASES = {"tentative": TENTATIVE, "confirmed": CONFIRMED, "coasting": COASTING}
+COMBINATIONS = {"sum": 0.0, "best": 1.0}
+FLOWS = ("none", "cur_to_prev", "prev_to_cur", "forward")
+NAMINGS = {"last": 0.0, "first": 1.0, "vote": 2.0}
 
 
-def _help(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"help": text})
+def _help(default: Any, text: str, *needs: str) -> Any:
+    """A field with the text that `--set` and `tracker systems` show; only for plans that need these parts."""
+    return field(default=default, metadata={"help": text, "needs": frozenset(needs)})
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One cue's part in a stage: `weight * value + bias`, for values from `least` to `most`.
+
+    Attributes:
+        cue: key of `CUES`; its unit is the unit of `least` and `most`.
+        weight: negative for cues that are distances.
+        bias: added to it.
+        least, most: a pair with a value outside (or with no value, as of a missing embedding) is refused; where a stage
+            takes the best of its terms, only this term is left out.
+        least_overlap: the same for pairs whose boxes overlap less (IoU).
+
+    Raises:
+        ConfigError: an unknown cue, a number that is none, least > most.
+    """
+
+    cue: str
+    weight: float = 1.0
+    bias: float = 0.0
+    least: float = -math.inf
+    most: float = math.inf
+    least_overlap: float = 0.0
+
+    def __post_init__(self) -> None:
+        known("cue", self.cue, CUES)
+        for name in ("weight", "bias"):
+            number(name, getattr(self, name), -1e9, 1e9)
+        for name in ("least", "most"):
+            number(name, getattr(self, name), -math.inf, math.inf)
+        number("least_overlap", self.least_overlap, 0.0, 1.0)
+        if not self.least <= self.most:
+            raise ConfigError(f"expected least <= most, got {self.least} and {self.most}")
+
+    def _encode(self) -> tuple[float, ...]:
+        return CUES[self.cue].code, self.weight, self.bias, self.least, self.most, self.least_overlap
+
+
+OVERLAP_ALONE = (Term(OVERLAP),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,75 +81,136 @@ class Stage:
         tracks: any of "tentative", "confirmed", "coasting".
         score_above, score_below: detections with a score strictly between, compared as float64. (A float32 score of
             0.1 is 0.10000000149 and so lies above 0.1; the authors' ByteTrack tracks need that.)
-        cue: key of `CUES`.
-        box: the track's "predicted" or "last" box.
-        gate: in the cue's unit; for "iou" a pair needs more than this.
-        gate_when: "before": refused pairs never compete. "after": all overlapping pairs compete, then matches worse
-            than the gate are dissolved (one exactly at the gate stays), as SORT does.
-        shortcut: where the pairs beyond the gate are one-to-one already, take them without solving (SORT).
-        fuse_score: multiply the cue by the detection's score (ByteTrack).
+        terms: what makes a pair good. Overlap alone, the default, has a shorter way through the step.
+        combine: "sum" of the terms, or the "best" of them (BoT-SORT).
+        box: the track's "predicted" or "last" box, for cues that compare boxes.
+        gate: a pair needs more than this in all.
+        gate_when: "before": refused pairs never compete. "after": all candidate pairs compete, then matches that are
+            not good enough are dissolved, as SORT does (where overlap is the only term one exactly at the gate stays).
+        shortcut: where the pairs beyond the gate are one-to-one already, take them unsolved (SORT); overlap only.
+        fuse_score: multiply the overlap by the detection's score (ByteTrack).
         solver: key of `SOLVERS`.
+        full: first as many matches as possible, then the best of these; otherwise a pair at the gate is worth as much
+            as none.
         direction: weight of the direction's consistency, added to what competes but not to what the gate sees: from
             -weight / 2 (turns back) to weight / 2 (goes straight on), times the detection's score (OC-SORT). Needs
-            a gate "after".
-        all_pairs: pairs without overlap compete too, and nobody stays alone who need not, before the gate dissolves
-            what does not fit: what solvers of full matrices do (OC-SORT). Needs a gate "after"; takes time N x M.
+            a gate "after" and no other terms than overlap.
+        all_pairs: pairs without overlap compete too; takes time N x M. For overlap alone (OC-SORT) this needs `full`
+            and a gate "after".
         least_hits: tracks with fewer detections so far, the one of their birth included, stay out.
 
     Raises:
-        ConfigError: an unknown name or an impossible range.
+        ConfigError: an unknown name, an impossible range, or rules that do not go together.
     """
 
     tracks: tuple[str, ...] = ("tentative", "confirmed", "coasting")
     score_above: float = -math.inf
     score_below: float = math.inf
-    cue: str = "iou"
+    terms: tuple[Term, ...] = OVERLAP_ALONE
+    combine: str = "sum"
     box: str = "predicted"
     gate: float = 0.3
     gate_when: str = "before"
     shortcut: bool = False
     fuse_score: bool = False
     solver: str = "exact"
+    full: bool = False
     direction: float = 0.0
     all_pairs: bool = False
     least_hits: int = 0
 
     def __post_init__(self) -> None:
         if not isinstance(self.tracks, tuple) or not self.tracks:
-            raise ConfigError(f"expected tracks as a tuple of {_listed(PHASES)}, got {self.tracks!r}")
+            raise ConfigError(f"expected tracks as a tuple of {listed(PHASES)}, got {self.tracks!r}")
         for name in self.tracks:
-            _known("tracks", name, PHASES)
-        _known("cue", self.cue, CUES)
-        _known("box", self.box, BOXES)
-        _known("gate_when", self.gate_when, ("before", "after"))
-        _known("solver", self.solver, SOLVERS)
-        _flags(self, "shortcut", "fuse_score", "all_pairs")
-        _number("score_above", self.score_above, -math.inf, math.inf)
-        _number("score_below", self.score_below, -math.inf, math.inf)
+            known("tracks", name, PHASES)
+        tuple_of("terms", self.terms, Term)
+        if not self.terms:
+            raise ConfigError("expected at least one term, got none")
+        known("combine", self.combine, COMBINATIONS)
+        known("box", self.box, BOXES)
+        known("gate_when", self.gate_when, ("before", "after"))
+        known("solver", self.solver, SOLVERS)
+        flags(self, "shortcut", "fuse_score", "full", "all_pairs")
+        number("score_above", self.score_above, -math.inf, math.inf)
+        number("score_below", self.score_below, -math.inf, math.inf)
         if not self.score_above < self.score_below:
             raise ConfigError(f"expected score_above < score_below, got {self.score_above} and {self.score_below}")
-        cue = CUES[self.cue]
-        _number("gate", self.gate, cue.low, cue.high)
-        _number("direction", self.direction, 0.0, 1.0)
-        _count("least_hits", self.least_hits)
-        if self.gate_when != "after" and (self.direction > 0 or self.all_pairs):
-            raise ConfigError('expected gate_when="after" for a stage with direction or all_pairs, got "before"')
+        number("direction", self.direction, 0.0, 1.0)
+        count("least_hits", self.least_hits)
+        if self.plain:
+            number("gate", self.gate, 0.0, 1.0)
+            if self.all_pairs and not (self.full and self.gate_when == "after"):
+                raise ConfigError('expected full and gate_when="after" for all_pairs of overlap alone')
+        else:
+            number("gate", self.gate, -math.inf, math.inf)
+            if self.shortcut or self.direction > 0:
+                raise ConfigError("expected no terms but overlap beside shortcut or direction; use the direction cue")
+        if self.gate_when != "after" and self.direction > 0:
+            raise ConfigError('expected gate_when="after" for a stage with direction, got "before"')
 
-    def _encode(self) -> tuple[float, ...]:
+    @property
+    def plain(self) -> bool:
+        """Overlap is all that this stage looks at."""
+        return self.terms == OVERLAP_ALONE and self.combine == "sum" and SOLVERS[self.solver].short
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Parts of `Detections` that its terms compare, of "embeddings", "masks", "centres", "track_ids"."""
+        return frozenset(need for term in self.terms for need in CUES[term.cue].needs)
+
+    def _encode(self, terms_from: int, terms_end: int) -> tuple[float, ...]:
         tracks = sum(1 << phase for name, phase in PHASES.items() if name in self.tracks)
         return (
             tracks, self.score_above, self.score_below, self.box == "last",
             self.gate, self.gate_when == "after", self.shortcut, self.fuse_score, SOLVERS[self.solver].code,
-            self.direction, self.all_pairs, self.least_hits,
+            self.direction, self.all_pairs, self.least_hits, self.full, COMBINATIONS[self.combine],
+            terms_from, terms_end,
         )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
+class ClassRule:
+    """What is different for one class; None leaves the plan's own number.
+
+    Attributes:
+        label: class index, or its name if the tracker is told the names.
+        min_score, birth_score, max_coast_frames: as in `Plan`.
+        gate: of every stage.
+    """
+
+    label: int | str
+    min_score: float | None = None
+    birth_score: float | None = None
+    max_coast_frames: int | None = None
+    gate: float | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.label, bool) or not isinstance(self.label, (int, str)):
+            raise ConfigError(f"expected a class index or name, got {self.label!r}")
+        for name in ("min_score", "birth_score", "gate"):
+            if getattr(self, name) is not None:
+                number(name, getattr(self, name), -math.inf, math.inf)
+        if self.max_coast_frames is not None:
+            count("max_coast_frames", self.max_coast_frames)
+
+    def _encode(self, label: int, group: int) -> tuple[float, ...]:
+        scores = (math.nan if s is None else _float32(s) for s in (self.min_score, self.birth_score))
+        coast = math.nan if self.max_coast_frames is None else self.max_coast_frames
+        return label, group, *scores, coast, math.nan if self.gate is None else self.gate
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """Motion, stages and life-cycle rules of a tracker. Everything counted in frames counts calls of `update`.
+    """Motion, stages and life-cycle rules of a tracker. What is counted in frames counts calls of `update`.
 
     A detection below `min_score` is left alone: no stage sees it and it starts no track. One that no stage matched
     starts a track from `birth_score` up. These two are compared as float32, the scores' own type: 0.7 meets 0.7.
+
+    Attributes:
+        stages: rounds of matching.
+        classes: numbers that differ for some classes.
+        groups: sets of classes (index or name) that count as one where `per_class` asks.
 
     Raises:
         ConfigError: an unknown name, a number of the wrong type or out of range.
@@ -140,11 +221,16 @@ class Plan:
     per_class: bool = _help(False, "match only detections of the track's own class")
     inclusive_boxes: bool = _help(False, "overlaps count a box's last pixel too (x2 - x1 + 1), as cython_bbox does")
     min_score: float = _help(0.0, "detections with a lower score are ignored")
+    min_mask_px: int = _help(
+        0, "detections whose mask has no more pixels are ignored (where masks are compared)", "masks"
+    )
     birth_score: float = _help(0.0, "least score of a detection that starts a track")
     confirm_hits: int = _help(1, "detections in a row, after the first, that make a track reported")
+    confirm_s: float = _help(0.0, "seconds that a track must have been seen in a row as well to be reported")
     confirm_once: bool = _help(True, "a track that was confirmed is reported whenever it is seen again")
     grace_frames: int = _help(0, "in this many first frames every seen track is reported")
     max_coast_frames: int = _help(30, "frames that a track outlives unseen")
+    max_coast_s: float = _help(0.0, "seconds that a track outlives unseen, instead of frames; 0: frames count")
     late_expiry: bool = _help(False, "a track that coasted too long can still be matched in one last frame (ByteTrack)")
     tentative_coasts: bool = _help(False, "a tentative track that is missed coasts; otherwise it ends")
     tentative_moves: bool = _help(True, "tentative tracks are predicted; otherwise their first box is compared")
@@ -152,64 +238,117 @@ class Plan:
     show_last: bool = _help(False, "seen tracks are reported with the detection's own box, not the filtered one")
     replay: bool = _help(False, "a track that comes back is filtered anew along a straight line over its gap (OC-SORT)")
     look_back_frames: int = _help(3, f"frames, up to {PAST_FRAMES}, over which a track's direction is taken")
+    label: str = _help("last", "class of a track: of its last detection, its first, or a vote (last, first, vote)")
+    vote_margin: float = _help(0.25, "share by which another class must lead the vote before a track changes to it")
+    gallery: int = _help(1, "embeddings that a track keeps; the nearest one counts", "embeddings")
+    gallery_frames: int = _help(0, "frames after which a kept embedding is forgotten; 0 for never", "embeddings")
+    gallery_momentum: float = _help(
+        0.0, "share of the old in a running mean of unit embeddings (BoT-SORT: 0.9)", "embeddings"
+    )
+    flow: str = _help("none", f"optical flow that carries masks: {', '.join(FLOWS)}", "masks")
+    chain_masks: bool = _help(False, "masks of unseen tracks are carried on in every frame (prev_to_cur)", "masks")
+    suppress_iou: float = _help(
+        1.0, "rows that overlap more with a better one are left out (SiamMOT); 1 for never", "track_ids"
+    )
+    resume_score: float = _help(
+        0.0, "least score at which a coasting track's own row brings it back (SiamMOT)", "track_ids"
+    )
+    keep_score: float = _help(0.0, "least score at which a track's own row keeps it (SiamMOT)", "track_ids")
+    classes: tuple[ClassRule, ...] = ()
+    groups: tuple[tuple[int | str, ...], ...] = ()
 
     def __post_init__(self) -> None:
-        if not isinstance(self.stages, tuple) or not all(isinstance(stage, Stage) for stage in self.stages):
-            raise ConfigError(f"expected stages as a tuple of Stage, got {self.stages!r}")
-        if not self.stages:
+        tuple_of("stages", self.stages, Stage)
+        if not self.stages and self.suppress_iou == 1:
             raise ConfigError("expected at least one stage, got none")
-        _known("motion", self.motion, MOTIONS)
-        _flags(self, *(f.name for f in fields(self) if isinstance(f.default, bool)))
-        _number("min_score", self.min_score, -math.inf, math.inf)
-        _number("birth_score", self.birth_score, -math.inf, math.inf)
-        _number("duplicate_iou", self.duplicate_iou, 0.0, 1.0)
-        for name in ("confirm_hits", "grace_frames", "max_coast_frames"):
-            _count(name, getattr(self, name))
-        _count("look_back_frames", self.look_back_frames, 1, PAST_FRAMES)
+        known("motion", self.motion, MOTIONS)
+        known("label", self.label, NAMINGS)
+        known("flow", self.flow, FLOWS)
+        flags(self, *(f.name for f in fields(self) if isinstance(f.default, bool)))
+        for name in ("min_score", "birth_score", "resume_score", "keep_score"):
+            number(name, getattr(self, name), -math.inf, math.inf)
+        for name in ("duplicate_iou", "suppress_iou", "gallery_momentum"):
+            number(name, getattr(self, name), 0.0, 1.0)
+        for name in ("confirm_s", "max_coast_s", "vote_margin"):
+            number(name, getattr(self, name), 0.0, 1e9)
+        for name in ("confirm_hits", "grace_frames", "max_coast_frames", "min_mask_px", "gallery_frames"):
+            count(name, getattr(self, name))
+        count("look_back_frames", self.look_back_frames, 1, PAST_FRAMES)
+        count("gallery", self.gallery, 1, 1000)
+        tuple_of("classes", self.classes, ClassRule)
+        labels = [rule.label for rule in self.classes]
+        members = [label for group in self.groups for label in group]
+        for what, names in (("classes", labels), ("groups", members)):
+            if len(set(names)) != len(names):
+                raise ConfigError(f"expected every class once in {what}, got {names}")
 
-    def encode(self) -> NDArray[np.float64]:
-        """The plan as one (5 + stages, WIDTH) float64 table."""
+    @property
+    def needs(self) -> frozenset[str]:
+        """Parts of `Detections` beside the boxes that its stages look at."""
+        needs = frozenset(need for stage in self.stages for need in stage.needs)
+        needs |= {"masks"} if self.min_mask_px else set()
+        return needs | {"track_ids"} if self.suppress_iou < 1 else needs
+
+    @property
+    def looks_back(self) -> bool:
+        """It needs more than the overlap of boxes: other terms, direction, replays, votes."""
+        stages = any(not stage.plain or stage.direction > 0 or stage.all_pairs for stage in self.stages)
+        gates = any(rule.gate is not None for rule in self.classes)
+        return stages or gates or self.replay or self.label == "vote" or bool(self.needs)
+
+    def encode(self, frame_rate: float = 30.0, class_names: Sequence[str] = ()) -> NDArray[np.float64]:
+        """The plan as one (rows, WIDTH) float64 table: rules, motion, stages, terms, classes.
+
+        Raises:
+            ConfigError: a class rule or group names a class that `class_names` does not have.
+        """
         motion = MOTIONS[self.motion]
+        stages_end = FIRST_STAGE + len(self.stages)
+        gates = any(rule.gate is not None for rule in self.classes)
+        stages: list[tuple[float, ...]] = []
+        terms: list[tuple[float, ...]] = []
+        for stage in self.stages:
+            weighed = not stage.plain or (gates and stage.direction == 0 and not stage.all_pairs)
+            first = stages_end + len(terms) if weighed else 0
+            terms += [term._encode() for term in stage.terms] if first else []
+            stages.append(stage._encode(first, stages_end + len(terms)))
         rules = (
             FORMS[motion.form], 1.0 if self.inclusive_boxes else 0.0, self.per_class, _float32(self.min_score),
             _float32(self.birth_score), self.confirm_hits, self.confirm_once, self.grace_frames, self.max_coast_frames,
             self.late_expiry, self.tentative_coasts, self.tentative_moves, self.duplicate_iou,
             self.show_last, self.replay, self.look_back_frames,
-            self.replay or any(stage.direction > 0 for stage in self.stages),
+            self.confirm_s * frame_rate, self.max_coast_s * frame_rate, stages_end, stages_end + len(terms),
+            NAMINGS[self.label], self.vote_margin, self.min_mask_px, self.gallery_frames,
+            self.suppress_iou, _float32(self.resume_score), _float32(self.keep_score),
         )  # fmt: skip
-        rows = [rules, *motion.encode(), *(stage._encode() for stage in self.stages)]
+        rows = [rules, *motion.encode(), *stages, *terms, *self._encode_classes(class_names)]
         table = np.zeros((len(rows), WIDTH))
         for row, values in zip(table, rows, strict=True):
             row[: len(values)] = values
         return table
 
+    def _encode_classes(self, class_names: Sequence[str]) -> list[tuple[float, ...]]:
+        groups = {label: -1 - k for k, group in enumerate(self.groups) for label in group}
+        rules = {rule.label: rule for rule in self.classes}
+        rows = []
+        for label in [*rules, *(member for member in groups if member not in rules)]:
+            index = _index(label, class_names)
+            if index is not None:
+                rows.append(rules.get(label, ClassRule(label))._encode(index, groups.get(label, index)))
+        return rows
+
+
+def _index(label: int | str, class_names: Sequence[str]) -> int | None:
+    """Number of a class; None for one that this model does not have."""
+    if isinstance(label, int):
+        return label
+    if not class_names:
+        raise ConfigError(
+            f"class {label!r} is given by name: tell the tracker the model's class_names, or use its index"
+        )
+    return list(class_names).index(label) if label in class_names else None
+
 
 def _float32(score: float) -> float:
     """A threshold as the float32 that scores are."""
     return float(np.float32(score))
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(names)
-
-
-def _known(name: str, value: object, names: Iterable[str]) -> None:
-    if value not in tuple(names):
-        raise ConfigError(f"expected {name} to be one of {_listed(names)}, got {value!r}")
-
-
-def _flags(owner: object, *names: str) -> None:
-    for name in names:
-        if not isinstance(getattr(owner, name), bool):
-            raise ConfigError(f"expected {name} to be true or false, got {getattr(owner, name)!r}")
-
-
-def _number(name: str, value: object, low: float, high: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-        limits = f" from {low:g} to {high:g}" if math.isfinite(low) else ""
-        raise ConfigError(f"expected {name} as a number{limits}, got {value!r}")
-
-
-def _count(name: str, value: object, low: int = 0, high: int = 2**31 - 1) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ConfigError(f"expected {name} as a whole number from {low} to {high}, got {value!r}")

@@ -15,13 +15,13 @@ from tracker.association.state import (
     COUNT,
     ID,
     INTS,
-    MISSES,
     P00,
     P01,
     P11,
     PHASE,
     REALS,
     TENTATIVE,
+    UNSEEN,
     State,
     V,
     X,
@@ -90,7 +90,7 @@ def estimate(
     p11 = p11 + frames * process_velocity
 
     rate = math.log(2.0) / max(half_life_s * frame_rate, 1e-9)
-    v = v * np.exp(-rate * _unseen_frames(ints))
+    v = v * np.exp(-rate * reals[UNSEEN])
     z, v = _move(z, v, frames, rate, motion.size)
     shape, slopes = _SHAPES[motion.form](z)
     to_box = _CORNERS @ slopes
@@ -104,12 +104,6 @@ def estimate(
         box_covariances[:] = centre_covariances[:] = np.nan
     states = ints[PHASE].astype(np.uint8)
     return Estimates(ints[ID], states, boxes, velocities, box_covariances, centre_covariances, time_s)
-
-
-def _unseen_frames(ints: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(T,) nominal frames since each track was last seen, up to the last frame."""
-    frames: NDArray[np.float64] = ints[MISSES].astype(np.float64)
-    return frames
 
 
 def _move(
@@ -144,6 +138,10 @@ def _shape_of_xyah(z: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray
     return np.stack([x, y, ratio * h, h]), slopes
 
 
+def _shape_of_xywh(z: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    return z, np.broadcast_to(np.eye(4), (z.shape[1], 4, 4))
+
+
 def _shape_of_xyxy(z: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     slopes = np.linalg.inv(_CORNERS)
     return slopes @ z, np.broadcast_to(slopes, (z.shape[1], 4, 4))
@@ -155,5 +153,5 @@ def _centres(n: int) -> NDArray[np.float64]:
     return slopes
 
 
-_SHAPES = {"xysr": _shape_of_xysr, "xyah": _shape_of_xyah, "xyxy": _shape_of_xyxy}
+_SHAPES = {"xysr": _shape_of_xysr, "xyah": _shape_of_xyah, "xywh": _shape_of_xywh, "xyxy": _shape_of_xyxy}
 """Form -> coordinates (4, T) to centre x, centre y, width, height (4, T), and their slopes (T, 4, 4)."""

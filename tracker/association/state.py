@@ -26,16 +26,19 @@ BOX = 20  # xyxy: predicted, or corrected after a detection
 LAST_BOX = 24  # xyxy of the last detection taken
 SCORE = 28  # score of the last detection taken
 PAST_FRAMES = 6  # how far back a plan may look
-MEMORY_REALS = 29  # rows from here on are for plans that look back (`MEMORY`); without, they mean nothing
-HEADING = 29  # two rows: direction x, y of the last motion; 0, 0 before there was any
-ELAPSED = 31  # time since the last detection, frames
-FROZEN_STEP = 32  # step of the first missed frame
-FROZEN = 33  # 20 rows like X to P11: the filter as it was predicted for the first missed frame
-PAST = 53  # two rows for each of PAST_FRAMES: centre of the detection taken in frame number (modulo PAST_FRAMES)
-REALS = PAST + 2 * PAST_FRAMES
+UNSEEN = 29  # time since the last detection, frames
+LASTING = 30  # time for which it has been seen in a row
+MEMORY_REALS = 31  # rows from here on are for plans that look back (`Plan.looks_back`); without, they mean nothing
+HEADING = 31  # two rows: direction x, y of the last motion; 0, 0 before there was any
+FROZEN_STEP = 33  # step of the first missed frame
+FROZEN = 34  # 20 rows like X to P11: the filter as it was predicted for the first missed frame
+PAST = 54  # two rows for each of PAST_FRAMES: centre of the detection taken in frame number (modulo PAST_FRAMES)
+CENTRE = PAST + 2 * PAST_FRAMES  # two rows: centre of the last detection, as its network gives it
+VOTE_LABEL, VOTE_WEIGHT, VOTES = CENTRE + 2, CENTRE + 6, 4  # classes that lead the vote, best first, and their scores
+REALS = CENTRE + 10
 DETECTION_BOX, SQUARE, MEASURED = REALS, REALS + 4, REALS + 8  # four rows each
 GATHERED = REALS + 12  # six rows: boxes, areas and factors of one side, in the order of the grid's cells
-STEP, SEEN, DETECTION_SCORE, FACTOR, DUAL, DISTANCE, ALL_REALS = range(REALS + 18, REALS + 25)
+STEP, SEEN, DETECTION_SCORE, FACTOR, DUAL, DISTANCE, LIMIT, ALL_REALS = range(REALS + 18, REALS + 26)
 
 # ints: int64 rows, likewise
 (
@@ -46,19 +49,22 @@ STEP, SEEN, DETECTION_SCORE, FACTOR, DUAL, DISTANCE, ALL_REALS = range(REALS + 1
     STREAK,  # detections taken in a row, the first one of the track not counted
     MISSES,  # frames since the last detection
     BORN,  # frame number of birth
-    LABEL,  # class of the last detection taken
+    LABEL,  # class, by the plan's rule
+    GROUP,  # what the class counts as where matches ask for one class
     SETTLED,  # 1 once the track was confirmed
     EXPIRED,  # 1 once it coasted too long (late expiry)
-    TRAIL,  # bit k - 1: a detection was taken k frames before the next one (`MEMORY`)
+    TRAIL,  # bit k - 1: a detection was taken k frames before the next one (`Plan.looks_back`)
+    WAS,  # column before this frame, -1 for a track born in it
     INTS,
-) = range(12)
-USABLE, TAKEN = 11, 12  # one per detection
-ROWS, COLUMNS, STARTS = 13, 14, 15  # tracks and detections of a stage, and where the pairs of each row start
-MATE_OF_ROW, MATE_OF_COLUMN, PARENT, TOUCHED, ORDER = 16, 17, 18, 19, 20
-CELLS, ALL_INTS = 21, 26  # five rows, used as one: first entry of each grid cell
+) = range(14)
+USABLE, TAKEN, KIND = 13, 14, 15  # one per detection; the kind is the group of its class
+ROWS, COLUMNS, STARTS = 16, 17, 18  # tracks and detections of a stage, and where the pairs of each row start
+MATE_OF_ROW, MATE_OF_COLUMN, PARENT, TOUCHED, ORDER = 19, 20, 21, 22, 23
+CELLS, ALL_INTS = 24, 29  # five rows, used as one: first entry of each grid cell
 
-COUNT, LAST_ID, FRAME, RESUME, COUNTERS = range(5)
-"""counters: live tracks, last id given, frames since reset, where the step goes on (see `step.step`)."""
+COUNT, LAST_ID, FRAME, RESUME, STAGE, N_ROWS, N_COLUMNS, COUNTERS = range(8)
+"""counters: live tracks, last id given, frames since reset; then where the step goes on and in which stage, with how
+many tracks and detections (see `step.step`)."""
 
 TENTATIVE, CONFIRMED, COASTING, DEAD = 0, 1, 2, 3
 """Phases; the first three are `TrackState`'s numbers, plain ints so that kernels see constants."""

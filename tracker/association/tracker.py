@@ -5,20 +5,24 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from numpy import empty, float32, int32, int64, uint8
+from numpy.typing import ArrayLike
 
+from tracker.association.backend import solve_outside
+from tracker.association.camera import as_affine, move_tracks
 from tracker.association.events import Event, EventLog
+from tracker.association.looks import SHOWN, Wardrobe
 from tracker.association.motion import MOTIONS
 from tracker.association.plan import Plan
 from tracker.association.query import Estimates, estimate
 from tracker.association.snapshot import Snapshot, read_snapshot, write_snapshot
 from tracker.association.state import COUNT, State
-from tracker.association.step import report, step
+from tracker.association.step import ASK_SOLVER, report, step
 from tracker.errors import ConfigError, DetectionsError, FrameError, SnapshotError
-from tracker.types import Detections, Frame, Tracks
+from tracker.types import Detections, Flow, Frame, Tracks
 
 _STEADY = 0.05  # a gap this close to a whole number of frames is that number: jitter of the clock changes nothing
 _LONGEST_STEP_FRAMES = 10_000.0  # a longer gap counts as this; a prediction over it is meaningless anyway
@@ -90,23 +94,31 @@ class Tracker:
     Args:
         plan: what tracker this is; `tracker.systems.create` has the published ones by name.
         frame_rate: nominal frames per second: the unit of velocities and noise, and the pace of unstamped frames.
+        class_names: the model's, for plans whose class rules name classes.
         on_event: called with each `Event` (born, confirmed, lost, recovered, ended) at the end of the `update` or
             `reset` that it happens in, whose caller gets what it raises. Without it nothing is spent on events.
 
     Raises:
-        ConfigError: a frame rate that is not a positive number.
+        ConfigError: a frame rate that is not a positive number; class names are missing.
     """
 
-    _SETTINGS = ("frame_rate",)  # arguments that travel in a snapshot beside the plan
+    _SETTINGS = ("frame_rate", "class_names")  # arguments that travel in a snapshot beside the plan
 
     def __init__(
-        self, plan: Plan, frame_rate: float = 30.0, *, on_event: Callable[[Event], object] | None = None
+        self,
+        plan: Plan,
+        frame_rate: float = 30.0,
+        class_names: Sequence[str] = (),
+        *,
+        on_event: Callable[[Event], object] | None = None,
     ) -> None:
         if isinstance(frame_rate, bool) or not isinstance(frame_rate, (int, float)) or not 0 < frame_rate < math.inf:
             raise ConfigError(f"expected frame_rate as frames per second above 0, got {frame_rate!r}")
         self.plan = plan
         self.frame_rate = float(frame_rate)
-        self._table = plan.encode()
+        self.class_names = tuple(class_names)
+        self._table = plan.encode(self.frame_rate, self.class_names)
+        self._past = 1 if plan.looks_back else None
         self._on_event = on_event
         self._log = EventLog(plan)
         self.reset()
@@ -118,11 +130,20 @@ class Tracker:
         All live tracks end, with the reason "reset".
         """
         self._state = State()
+        self._wardrobe = Wardrobe(self.plan) if self.plan.needs else None
         self._clock = Clock(self.frame_rate)
         self._alive = 0
         self._tell(self._log.reset())
 
-    def update(self, detections: Detections, frame: Frame | None = None, *, time_s: float | None = None) -> Tracks:
+    def update(
+        self,
+        detections: Detections,
+        frame: Frame | None = None,
+        *,
+        time_s: float | None = None,
+        flow: Flow | None = None,
+        camera: ArrayLike | None = None,
+    ) -> Tracks:
         """Take the detections of the next frame.
 
         A box without area (or beyond 1e9 px) is never matched and starts no track; it comes back in `unmatched`.
@@ -132,29 +153,43 @@ class Tracker:
             frame: the image that they belong to; gives the time unless `time_s` does.
             time_s: capture time in seconds. Without any the frame comes one nominal frame after the last. An equal
                 stamp moves nothing; a later one moves the tracks by the real time.
+            flow: optical flow between the frame before and this one, for plans that carry masks along it.
+            camera: (2, 3) affine map of the picture before onto this one, px, as `tracker.camera` estimates it: every
+                track is moved by it before it is predicted.
 
         Returns:
             All live tracks after this frame.
 
         Raises:
-            DetectionsError: something else than `Detections`.
-            FrameError: a time that is not finite or runs backwards. In both cases nothing has changed.
+            DetectionsError: something else than `Detections`, or without what the plan compares.
+            FrameError: a time that is not finite or runs backwards, a camera motion that is no invertible map, a plan
+                that needs flow and gets none. In all cases nothing has changed.
         """
         if not isinstance(detections, Detections):
             raise DetectionsError(
                 f"expected Detections, got {type(detections).__name__}; Detections.from_array takes rows of numbers"
             )
+        wardrobe = self._wardrobe
+        looks = None if wardrobe is None else wardrobe.show(detections, flow)
+        affine = None if camera is None else as_affine(camera)
         dt = self._clock.advance(frame.time_s if time_s is None and frame is not None else time_s)
         state = self._state
         scores = detections.scores
         if self._alive + len(scores) >= state.capacity:
             state.reserve(self._alive + len(scores))
-        frame_of = detections.boxes, scores, detections.labels, dt
+        if affine is not None:
+            move_tracks(self._table, state.reals, self._alive, affine)
+        frame_of = detections.boxes, scores, detections.labels, dt, self._past, looks
         alive, alone = step(self._table, *state.arrays, *frame_of)
         while alive < 0:
-            state.reserve_edges(-alive)
+            if alive == ASK_SOLVER:
+                solve_outside(state)
+            else:
+                state.reserve_edges(-alive)
             alive, alone = step(self._table, *state.arrays, *frame_of)
         self._alive = alive
+        if wardrobe is not None and looks is not None:
+            wardrobe.keep(state, detections, looks)
         ids, boxes, seen_scores = empty(alive, int64), empty((alive, 4), float32), empty(alive, float32)
         states, numbers, unmatched = empty(alive, uint8), empty((4, alive), int32), empty(alone, int32)
         report(state.reals, state.ints, ids, boxes, seen_scores, states, numbers, unmatched)
@@ -208,7 +243,10 @@ class Tracker:
         """
         settings = {name: getattr(self, name) for name in self._SETTINGS}
         events = None if self._on_event is None else self._log.dump()
-        write_snapshot(path, Snapshot(self.plan, settings, self._clock.dump(), self._state.dump(), events))
+        arrays = self._state.dump()
+        if self._wardrobe is not None:
+            arrays |= self._wardrobe.dump()
+        write_snapshot(path, Snapshot(self.plan, settings, self._clock.dump(), arrays, events))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, on_event: Callable[[Event], object] | None = None) -> Tracker:
@@ -227,7 +265,10 @@ class Tracker:
             if set(saved.settings) != set(cls._SETTINGS):
                 raise SnapshotError(f"expected settings {', '.join(cls._SETTINGS)}, got {', '.join(saved.settings)}")
             loaded = cls(saved.plan, **saved.settings, on_event=on_event)
+            looks = {name: saved.arrays.pop(name) for name in list(saved.arrays) if name.startswith(SHOWN)}
             loaded._state.restore(saved.arrays)
+            if loaded._wardrobe is not None:
+                loaded._wardrobe.restore(looks, int(saved.arrays["counters"][COUNT]))
             loaded._clock.restore(saved.clock)
             loaded._alive = int(saved.arrays["counters"][COUNT])
             if saved.events is not None:
@@ -248,5 +289,5 @@ class Tracker:
             Seconds that it took; next to nothing when it was compiled before, by any tracker of the process.
         """
         begin = time.perf_counter()
-        Tracker(self.plan, self.frame_rate).update(Detections.empty())
+        Tracker(self.plan, self.frame_rate, self.class_names).update(Detections.empty())
         return time.perf_counter() - begin

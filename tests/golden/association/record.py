@@ -43,6 +43,9 @@ def detect(frames: int = 240) -> dict[str, np.ndarray]:
     return {"frames": np.concatenate(numbers), "boxes": np.concatenate(boxes), "scores": np.concatenate(scores)}
 
 
+NAMES = [name for name, system in SYSTEMS.items() if system.needs == ("boxes",)]
+
+
 def track(name: str, data: dict[str, np.ndarray]) -> np.ndarray:
     """Rows frame, x1, y1, x2, y2, id of the confirmed tracks."""
     tracker, rows = create(name), []
@@ -55,4 +58,4 @@ def track(name: str, data: dict[str, np.ndarray]) -> np.ndarray:
 
 if __name__ == "__main__":
     detections = detect()
-    np.savez_compressed(FILE, **detections, **{name: track(name, detections) for name in SYSTEMS})
+    np.savez_compressed(FILE, **detections, **{name: track(name, detections) for name in NAMES})
