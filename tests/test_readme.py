@@ -15,7 +15,11 @@ from tracker.systems import SYSTEMS
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
 
-def test_the_python_examples_run(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_python_examples_run(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
     def my_detector() -> Any:
         yield from ((i / 30, [[10 + 2 * i, 20, 40 + 2 * i, 90, 0.9, 0], [200, 20, 230, 90, 0.8, 1]]) for i in range(5))
         yield 5 / 30, []
@@ -26,6 +30,8 @@ def test_the_python_examples_run(capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == 10 and printed[0].split()[1] == "1"
     assert len(names["tracks"].confirmed) > 0
+    assert [event.kind for event in names["events"]][:2] == ["born", "confirmed"] and len(names["now"].boxes) == 1
+    assert names["mine"].needs == {"masks", "embeddings"}
 
 
 def test_the_ten_lines_are_ten() -> None:

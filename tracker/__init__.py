@@ -23,13 +23,14 @@ if TYPE_CHECKING:
     from tracker.pipeline import run
     from tracker.sources import open_source
     from tracker.systems import SYSTEMS, create
-    from tracker.types import Detections, Frame, Panoptic, Tracks, TrackState
+    from tracker.types import Detections, Flow, Frame, Panoptic, Tracks, TrackState
 
 __version__ = "0.1.0"
 
 __all__ = [
     "SYSTEMS",
     "Detections",
+    "Flow",
     "Frame",
     "Masks",
     "Panoptic",
@@ -51,7 +52,7 @@ _HOMES = {
     "pipeline": ("run",),
     "sources": ("open_source",),
     "systems": ("SYSTEMS", "create"),
-    "types": ("Detections", "Frame", "Panoptic", "TrackState", "Tracks"),
+    "types": ("Detections", "Flow", "Frame", "Panoptic", "TrackState", "Tracks"),
 }
 
 

@@ -64,6 +64,7 @@ def edited(tmp_path, edit):
         (lambda c: c["annotations"][0]["segments_info"].pop(), r"000000\.png: segment \d+ is not in the segments_info"),
         (lambda c: c["annotations"][0]["segments_info"][0].update(category_id=99), "unknown category 99"),
         (lambda c: c["annotations"][1].update(file_name="gone.png"), r"gone\.png: no such file"),
+        (lambda c: c["categories"][0].update(id={}), "ids as whole numbers and names as text"),
         (lambda c: c.pop("categories"), "'categories' is missing"),
         (lambda c: c.update(annotations=None), "expected images, annotations and categories"),
     ],

@@ -72,6 +72,7 @@ BAD = {
     line(left="x"): "expected numbers",
     line(score="nan"): "finite",
     line(frame="-1"): "frame number from 0, got -1",
+    line(frame="1e9"): "frame numbers to 10000000",
     line(frame="1.5"): "frame number from 0",
     line(id="-2"): "whole numbers as id",
     line(occluded="0.5"): "whole numbers",

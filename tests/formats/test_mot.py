@@ -73,6 +73,8 @@ BAD_LINES = {
     "1,2,3,nan,5,6,1": "finite",
     "1,2,3,inf,5,6,1": "finite",
     "0,2,3,4,5,6,1": "frame number from 1, got 0",
+    "1e9,2,3,4,5,6,1": "frame numbers to 10000000, got 1e9",
+    "1,1e20,3,4,5,6,1": "id from 1",
     "1.5,2,3,4,5,6,1": "frame number from 1, got 1.5",
     "1,0,3,4,5,6,1": "id from 1",
     "1,-2,3,4,5,6,1": "id from 1",

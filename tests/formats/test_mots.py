@@ -83,6 +83,7 @@ BAD_LINES = {
     f"3 2 2 {H} {W} {rle(4, 0, 6, 3)['counts']}1": "broken run lengths: they do not fill 6 x 8 pixels",
     f"3 2 2 {H} {W} ~~~": "broken run lengths",
     f"3 2 2 999999999 999999999 {rle(4, 0, 6, 3)['counts']}": "expected a frame of 1 to",
+    f"99999999 2 2 {H} {W} {rle(4, 0, 6, 3)['counts']}": "frames to 10000000",
     f"3 2 2 0 {W} 0": "expected a frame of 1 to",
 }
 

@@ -103,6 +103,8 @@ BAD_TRUTH = {
     "annotation 0: video 9 is not among": ((*A0, "video_id"), 9),
     "annotation 0: category 9 is not among": ((*A0, "category_id"), 9),
     "annotation 0: expected 6 segmentations, one per frame, got 2": ((*A0, "segmentations"), [None, None]),
+    "areas as numbers or null": ((*A0, "areas"), ["1", None, None, None, None, None]),
+    "expected 6 areas, one per frame, got a number": ((*A0, "areas"), 1.5),
     "annotation 0: expected 6 areas": ((*A0, "areas"), [1]),
     r"frame 0: expected a size of \[48, 80\], got \[80, 48\]": ((*A0, "segmentations", 0, "size"), [80, 48]),
     "frame 0: broken run lengths": ((*A0, "segmentations", 0, "counts"), [1, 2]),

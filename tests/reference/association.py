@@ -2,47 +2,94 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from tracker.association import Tracker
 from tracker.association.motion import MOTIONS
+from tracker.association.state import COUNT, ID, LAST_BOX
 from tracker.masks import Masks
 from tracker.systems import plan
 from tracker.types import Detections, Flow, Tracks
 
 CLASS_NAMES = ("person", "car", "pedestrian")
-_GRID = 8  # px of a scene per pixel of its masks
 
 
 class Follower(Tracker):
-    """A tracker that gets still optical flow where its plan needs some: tests of all systems feed it detections only."""
+    """A tracker that is fed boxes and gets what its plan asks for beside them, so that tests can walk all systems.
+
+    Detections without it are `dressed`; optical flow is still; and where tracks are searched for by a network, that
+    network is whatever detection lies best on a track's last box.
+    """
 
     def update(self, detections, frame=None, **given):
-        if self.plan.flow != "none" and detections.masks is not None:
-            still = np.zeros((detections.masks.height, detections.masks.width, 2), np.float32)
-            given.setdefault("flow", Flow(still, still))
+        if isinstance(detections, Detections):
+            if any(getattr(detections, need) is None for need in self.plan.needs):
+                detections = dressed(detections)
+            if self.plan.flow != "none":
+                given.setdefault("flow", still(detections.masks.height, detections.masks.width))
+            if "track_ids" in self.plan.needs:
+                detections = replace(detections, track_ids=self._search(detections.boxes))
         return super().update(detections, frame, **given)
+
+    def _search(self, boxes):
+        """Id of the track that each box was found for, or -1."""
+        claims = np.full(len(boxes), -1)
+        alive = int(self._state.counters[COUNT])
+        last = self._state.reals[LAST_BOX : LAST_BOX + 4, :alive].T
+        size = np.minimum(last[:, None, 2:], boxes[None, :, 2:]) - np.maximum(last[:, None, :2], boxes[None, :, :2])
+        shared = np.prod(np.maximum(size, 0), 2)
+        area = np.prod(boxes[:, 2:].astype(float) - boxes[:, :2], 1)
+        for i, track in enumerate(self._state.ints[ID, :alive]):
+            free = (claims < 0) & (area > 0) & (shared[i] > 0.3 * area)
+            if free.any():
+                claims[np.where(free, shared[i], -1.0).argmax()] = track
+        return claims
+
+
+@functools.cache
+def still(height, width):
+    """Optical flow of a picture in which nothing moves."""
+    vectors, nowhere = np.zeros((height, width, 2), np.float32), np.zeros((height, width), np.bool_)
+    return Flow(vectors, vectors, nowhere, nowhere)
 
 
 def make(name, frame_rate=30.0, *, on_event=None, **options):
-    """Like `create`, for any system and scenes with `dressed` detections."""
+    """Like `create`, for any system and plain boxes."""
     return Follower(plan(name, **options), frame_rate, CLASS_NAMES, on_event=on_event)
 
 
-def dressed(detections, looks=None, size=(1920, 1080)):
-    """The same with masks as large as the boxes (1:8), embeddings (`looks`, or the place), offsets and claimed ids."""
+def coasts(rules):
+    """Whether a plan keeps tracks that are not seen."""
+    return rules.max_coast_frames > 0 or any(rule.max_coast_frames for rule in rules.classes)
+
+
+def dressed(detections, looks=None, size=(1920, 1080), grid=8):
+    """The same with masks of whole boxes (a pixel per `grid`), embeddings (`looks`, or the place), offsets and no claims.
+
+    A box that reaches out of the picture is cut off there.
+    """
     n, boxes = len(detections), detections.boxes
-    corners = np.floor(boxes / _GRID).astype(int)
-    crops = [np.ones((max(y2 - y1, 1), max(x2 - x1, 1)), np.uint8) for x1, y1, x2, y2 in corners]
-    masks = Masks.from_crops(crops, corners[:, :2], size[1] // _GRID, size[0] // _GRID)
-    looks = np.column_stack([boxes / 1000, np.ones(n)]) if looks is None else looks
+    width, height = size[0] // grid, size[1] // grid
+    low = np.floor(np.clip(boxes[:, :2] / grid, 0, (width, height))).astype(int)
+    high = np.ceil(np.clip(boxes[:, 2:] / grid, 0, (width, height))).astype(int)
+    crops = [np.ones((max(h, 0), max(w, 0)), np.uint8) for w, h in high - low]
+    masks = Masks.from_crops(crops, low, height, width)
+    looks = np.column_stack([np.clip(boxes, -1e4, 1e4) / 1000, np.ones(n)]) if looks is None else looks
     return Detections(
         boxes, detections.scores, detections.labels, masks, np.asarray(looks, np.float32),
         offsets=np.zeros((n, 2), np.float32), track_ids=np.full(n, -1),
     )  # fmt: skip
+
+
+def sure(detections, score=0.98):
+    """The same, all of one class and with scores that every system's thresholds let pass."""
+    n = len(detections)
+    return replace(detections, labels=np.zeros(n, np.int32), scores=np.full(n, score, np.float32))
 
 
 def box_iou(a, b, pixel=0.0):
@@ -165,7 +212,7 @@ def crowd(seed, objects, frames, size=(1920, 1080)):
         boxes = np.concatenate([boxes, np.concatenate([false_alarms, false_alarms + 40], 1)])
         scores = np.clip(r.normal(0.7, 0.25, len(boxes)), 0.02, 0.99)
         labels = r.integers(0, 3, len(boxes))
-        out.append(dressed(Detections(boxes.astype(np.float32), scores.astype(np.float32), labels)))
+        out.append(dressed(Detections(boxes.astype(np.float32), scores.astype(np.float32), labels), size=size))
     return out
 
 

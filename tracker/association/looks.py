@@ -152,6 +152,7 @@ class Wardrobe:
         self.gallery = Gallery(plan.gallery, plan.gallery_momentum)
         self.masks: Masks | None = None
         self.areas = np.zeros(0, np.int64)
+        self._carried: tuple[Masks, NDArray[np.int64]] | None = None  # of this frame, until it is certain
         self._needs = plan.needs
         self._flow, self._chain = plan.flow, plan.chain_masks
         self._optional = frozenset(
@@ -182,14 +183,17 @@ class Wardrobe:
         self.gallery.check(embeddings.shape[1])
         norms = np.sqrt(np.einsum("nd,nd->n", embeddings, embeddings))
         own = detections.masks if "masks" in self._needs else None
-        own = Masks.empty(1, 1, n) if own is None else own
-        last = Masks.empty(own.height, own.width) if self.masks is None else self.masks
+        if own is None:
+            own = Masks.empty(1, 1, n) if self.masks is None else Masks.empty(self.masks.height, self.masks.width, n)
+        last, areas = self.masks, self.areas
+        if last is None:
+            last, areas = Masks.empty(own.height, own.width, len(self.gallery.slots)), self.gallery.slots * 0
         if len(last) and n and (last.height, last.width) != (own.height, own.width):
             raise DetectionsError(
                 f"expected masks of frames of {last.height} x {last.width} px as before, got {own.height} x "
                 f"{own.width}; reset() the tracker for another stream"
             )
-        own, last, areas = self._carry(own, last, flow)
+        own, last, areas = self._carry(own, last, areas, flow)
         centres, offsets = detections.centres, detections.offsets
         if centres is None:
             centres = (detections.boxes[:, :2] + detections.boxes[:, 2:]) * np.float32(0.5)
@@ -202,14 +206,17 @@ class Wardrobe:
             own.words, own.rects, own.starts, own.areas, last.words, last.rects, last.starts, areas,
         )  # fmt: skip
 
-    def _carry(self, own: Masks, last: Masks, flow: Flow | None) -> tuple[Masks, Masks, NDArray[np.int64]]:
+    def _carry(
+        self, own: Masks, last: Masks, areas: NDArray[np.int64], flow: Flow | None
+    ) -> tuple[Masks, Masks, NDArray[np.int64]]:
         """The detections' and the tracks' masks where they can be compared, and the areas of the latter."""
-        if self._flow == "none" or not len(last):
-            return own, last, self.areas
+        self._carried = None
+        if self._flow == "none" or not len(last) or not (len(own) or self._chain):
+            return own, last, areas
         if flow is None:
             raise FrameError("expected optical flow (update(..., flow=...)), along which this tracker carries masks")
         if self._flow == "cur_to_prev":
-            return warp_to_previous(own, flow.forward, flow.occluded), last, self.areas
+            return warp_to_previous(own, flow.forward, flow.occluded), last, areas
         if self._flow == "forward":
             last = warp_by_forward(last, flow.forward)
         elif flow.backward is None:
@@ -218,7 +225,7 @@ class Wardrobe:
             last = warp_to_current(last, flow.backward, flow.revealed)
         areas = last.areas
         if self._chain:
-            self.masks, self.areas = last, areas
+            self._carried = last, areas
         return own, last, areas
 
     def dump(self) -> dict[str, NDArray[Any]]:
@@ -258,14 +265,20 @@ class Wardrobe:
         alive, frame = int(state.counters[COUNT]), int(state.counters[FRAME])
         was, source = state.ints[WAS, :alive], state.ints[SOURCE, :alive]
         self.gallery.keep(was, source, looks.embeddings, looks.norms, frame)
-        if "masks" not in self._needs or (detections.masks is None and self.masks is None):
+        if "masks" not in self._needs:
             return
-        if detections.masks is None or not len(detections.masks):
-            assert self.masks is not None or alive == 0
-            if self.masks is not None:
-                self.masks, self.areas = self.masks.select(was), self.areas[was]
+        if self._carried is not None:
+            self.masks, self.areas = self._carried
+        before, shown = self.masks, detections.masks
+        if shown is not None and len(shown):
+            if before is None or not len(before):
+                place, parts, areas = source, [shown], shown.areas
+            else:
+                place, parts = np.where(source >= 0, len(before) + source, was), [before, shown]
+                areas = np.concatenate([self.areas, shown.areas])
+        elif before is not None:
+            place, parts, areas = was, [before], self.areas
+        else:
             return
-        before = self.masks if self.masks is not None else detections.masks.select([])
-        place = np.where(source >= 0, len(before) + source, was)
-        self.masks = Masks.join([before, detections.masks]).select(place)
-        self.areas = np.concatenate([self.areas, detections.masks.areas])[place]
+        self.masks = Masks.join(parts).select(place)
+        self.areas = np.append(areas, 0)[place]  # place -1: a mask without a pixel

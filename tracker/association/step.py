@@ -4,8 +4,8 @@ It is compiled in up to three forms: a short one for plans that only compare ove
 weigh several cues (`past`), one for those that also compare looks. Numba leaves out what an argument of None rules out,
 so nobody pays for what his plan does not use.
 
-`report` then writes the snapshot into arrays that Python made to measure: returning nine arrays from compiled code
-would cost twice as much as making them with numpy and filling them.
+It ends by writing the snapshot into one block of memory that Python made (`tracker.types.BLOCK`): making or returning
+an array for each field would cost more than the whole step does with few objects.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from tracker.association.solvers import CLAIM, DENSE, GREEDY, LAP, NEAREST
 from tracker.association.state import (
     BOX,
     CENTRE,
-    COASTING,
     COLUMNS,
     CONFIRMED,
     COUNT,
@@ -88,6 +87,17 @@ from tracker.association.table import (
     TRACKS,
 )
 from tracker.association.terms import add_terms, gate_of, set_claims, weigh_pairs
+from tracker.types import (
+    BLOCK_BOXES,
+    BLOCK_BYTES,
+    BLOCK_HITS,
+    BLOCK_LABELS,
+    BLOCK_MISSES,
+    BLOCK_SCORES,
+    BLOCK_SOURCE,
+    BLOCK_STATES,
+    BLOCK_UNMATCHED,
+)
 
 _FARTHEST_PX = 1e9  # a corner beyond this is no place in a picture, and keeps every number of the filters finite
 
@@ -100,17 +110,19 @@ ASK_SOLVER = -1
 
 
 @kernel
-def step(plan, counters, reals, ints, weights, columns, boxes, scores, labels, dt, past, looks):  # type: ignore[no-untyped-def]
+def step(plan, counters, reals, ints, weights, columns, boxes, scores, labels, dt, past, looks, block):  # type: ignore[no-untyped-def]
     """Take one frame into the state.
 
     Takes the table from `Plan.encode`, `State.arrays` with room for this frame, the detections as (N, 4) float32
     xyxy, (N,) float32, (N,) int32, and the time since the frame before in nominal frames. `past` is None for plans
-    that do not look back (`Plan.looks_back`) and a number otherwise; `looks` is None or `looks.Looks`.
+    that do not look back (`Plan.looks_back`) and a number otherwise; `looks` is None or `looks.Looks`. `block` is
+    uint8, `BLOCK_BYTES` for each of as many rows as there are tracks before the frame and detections, at least.
 
     Returns:
-        Live tracks, and detections that no track took. A negative first number asks for something, and then for the
-        same call again, which goes on where this one stopped: `ASK_SOLVER` for a matching of the stage's pairs by
-        `backend.match_with_lap`, anything below -1 for pair buffers of that length.
+        Live tracks, how many of them are confirmed and how many tentative, and detections that no track took: what
+        `block` holds. A negative first number asks for something, and then for the same call again, which goes on
+        where this one stopped: `ASK_SOLVER` for a matching of the stage's pairs by `backend.match_with_lap`, anything
+        below -1 for pair buffers of that length.
     """
     form = int(plan[RULES, FORM])
     if counters[RESUME] == START:
@@ -137,10 +149,10 @@ def step(plan, counters, reals, ints, weights, columns, boxes, scores, labels, d
             asked = _run_stage(plan, s, counters, reals, ints, weights, columns, n, len(labels), frame, past, looks)
             if asked == ASK_SOLVER:
                 counters[RESUME], counters[STAGE] = SOLVED, s
-                return ASK_SOLVER, 0
+                return ASK_SOLVER, 0, 0, 0
             if asked > len(weights):
                 counters[RESUME] = MATCHING
-                return -asked, 0
+                return -asked, 0, 0, 0
         _take_detections(plan, reals, ints, labels, n, frame, past, looks)
         correct(plan, reals, n)
         if past is not None:
@@ -157,35 +169,53 @@ def step(plan, counters, reals, ints, weights, columns, boxes, scores, labels, d
         n_pairs = drop_duplicates(plan, reals, ints, weights, columns, n, frame)
         if n_pairs > len(weights):
             counters[RESUME] = ENDING
-            return -n_pairs, 0
+            return -n_pairs, 0, 0, 0
     counters[RESUME] = START
     n = drop_dead(reals, ints, n, past is not None)
     counters[COUNT] = n
-    return n, len(labels) - _mark_used(ints, n, len(labels))
+    _mark_used(ints, n, len(labels))
+    return _write_block(reals, ints, n, len(labels), block)
 
 
-@kernel
-def report(reals, ints, ids, boxes, scores, states, numbers, unmatched):  # type: ignore[no-untyped-def]
+@inlined
+def _write_block(reals, ints, n, n_detections, block):  # type: ignore[no-untyped-def]
     """Write the snapshot that `Tracks` describes: confirmed, tentative, coasting tracks, each in order of birth.
 
-    `numbers` is (4, T) int32: labels, source, hits, misses.
+    Returns:
+        Number of tracks, of confirmed and of tentative ones, and of detections that no track took.
     """
-    n, k = len(ids), 0
-    for phase in (CONFIRMED, TENTATIVE, COASTING):
-        for i in range(n):
-            if ints[PHASE, i] == phase:
-                ids[k], scores[k], states[k] = ints[ID, i], reals[SCORE, i], phase
-                boxes[k, 0], boxes[k, 1] = reals[BOX, i], reals[BOX + 1, i]
-                boxes[k, 2], boxes[k, 3] = reals[BOX + 2, i], reals[BOX + 3, i]
-                numbers[0, k], numbers[1, k] = ints[LABEL, i], ints[SOURCE, i]
-                numbers[2, k], numbers[3, k] = ints[HITS, i], ints[MISSES, i]
-                k += 1
-    j = 0
-    for k in range(len(unmatched)):
-        while ints[TAKEN, j] != 0:
-            j += 1
-        unmatched[k] = j
-        j += 1
+    room = len(block) // BLOCK_BYTES
+    ids, floats, numbers = block.view(np.int64), block.view(np.float32), block.view(np.int32)
+    n_confirmed, n_tentative = 0, 0
+    for i in range(n):
+        n_confirmed += ints[PHASE, i] == CONFIRMED
+        n_tentative += ints[PHASE, i] == TENTATIVE
+    confirmed, tentative, coasting = 0, n_confirmed, n_confirmed + n_tentative  # next place of each
+    for i in range(n):
+        phase = ints[PHASE, i]
+        if phase == CONFIRMED:
+            k = confirmed
+            confirmed += 1
+        elif phase == TENTATIVE:
+            k = tentative
+            tentative += 1
+        else:
+            k = coasting
+            coasting += 1
+        ids[k] = ints[ID, i]
+        for r in range(4):
+            floats[BLOCK_BOXES * room + 4 * k + r] = reals[BOX + r, i]
+        floats[BLOCK_SCORES * room + k] = reals[SCORE, i]
+        numbers[BLOCK_LABELS * room + k] = ints[LABEL, i]
+        numbers[BLOCK_SOURCE * room + k] = ints[SOURCE, i]
+        numbers[BLOCK_HITS * room + k] = ints[HITS, i]
+        numbers[BLOCK_MISSES * room + k] = ints[MISSES, i]
+        block[4 * BLOCK_STATES * room + k] = phase
+    alone = 0
+    for j in range(n_detections):
+        numbers[BLOCK_UNMATCHED * room + alone] = j
+        alone += ints[TAKEN, j] == 0
+    return n, n_confirmed, n_tentative, alone
 
 
 @inlined

@@ -121,7 +121,9 @@ def add_terms(plan, s, box, t, j, frame, reals, ints, looks):  # type: ignore[no
         if math.isnan(v) or not (fits or after):
             return _REFUSED, False
         within &= fits
-        total += plan[r, WEIGHT] * v + plan[r, BIAS]
+        if plan[r, WEIGHT] != 0:  # a term that only limits may be infinite
+            total += plan[r, WEIGHT] * v
+        total += plan[r, BIAS]
     return total, within
 
 

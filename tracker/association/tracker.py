@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from numpy import empty, float32, int32, int64, uint8
+from numpy import empty, uint8
 from numpy.typing import ArrayLike
 
 from tracker.association.backend import solve_outside
@@ -20,9 +20,9 @@ from tracker.association.plan import Plan
 from tracker.association.query import Estimates, estimate
 from tracker.association.snapshot import Snapshot, read_snapshot, write_snapshot
 from tracker.association.state import COUNT, State
-from tracker.association.step import ASK_SOLVER, report, step
+from tracker.association.step import ASK_SOLVER, step
 from tracker.errors import ConfigError, DetectionsError, FrameError, SnapshotError
-from tracker.types import Detections, Flow, Frame, Tracks
+from tracker.types import BLOCK_BYTES, Detections, Flow, Frame, Tracks, tracks_of_block
 
 _STEADY = 0.05  # a gap this close to a whole number of frames is that number: jitter of the clock changes nothing
 _LONGEST_STEP_FRAMES = 10_000.0  # a longer gap counts as this; a prediction over it is meaningless anyway
@@ -169,34 +169,29 @@ class Tracker:
             raise DetectionsError(
                 f"expected Detections, got {type(detections).__name__}; Detections.from_array takes rows of numbers"
             )
-        wardrobe = self._wardrobe
+        wardrobe, state, clock = self._wardrobe, self._state, self._clock
         looks = None if wardrobe is None else wardrobe.show(detections, flow)
         affine = None if camera is None else as_affine(camera)
-        dt = self._clock.advance(frame.time_s if time_s is None and frame is not None else time_s)
-        state = self._state
+        dt = clock.advance(frame.time_s if time_s is None and frame is not None else time_s)
         scores = detections.scores
-        if self._alive + len(scores) >= state.capacity:
-            state.reserve(self._alive + len(scores))
+        most = self._alive + len(scores)
+        if most >= state.capacity:
+            state.reserve(most)
         if affine is not None:
             move_tracks(self._table, state.reals, self._alive, affine)
-        frame_of = detections.boxes, scores, detections.labels, dt, self._past, looks
-        alive, alone = step(self._table, *state.arrays, *frame_of)
-        while alive < 0:
-            if alive == ASK_SOLVER:
+        block = empty((most + 7 & -8) * BLOCK_BYTES, uint8)
+        frame_of = detections.boxes, scores, detections.labels, dt, self._past, looks, block
+        counts = step(self._table, *state.arrays, *frame_of)
+        while counts[0] < 0:
+            if counts[0] == ASK_SOLVER:
                 solve_outside(state)
             else:
-                state.reserve_edges(-alive)
-            alive, alone = step(self._table, *state.arrays, *frame_of)
-        self._alive = alive
+                state.reserve_edges(-counts[0])
+            counts = step(self._table, *state.arrays, *frame_of)
+        self._alive = counts[0]
         if wardrobe is not None and looks is not None:
             wardrobe.keep(state, detections, looks)
-        ids, boxes, seen_scores = empty(alive, int64), empty((alive, 4), float32), empty(alive, float32)
-        states, numbers, unmatched = empty(alive, uint8), empty((4, alive), int32), empty(alone, int32)
-        report(state.reals, state.ints, ids, boxes, seen_scores, states, numbers, unmatched)
-        tracks = Tracks(
-            ids, boxes, seen_scores, numbers[0], states, numbers[1], numbers[2], numbers[3], unmatched,
-            detections, self._clock.time_s,
-        )  # fmt: skip
+        tracks = tracks_of_block(block, counts, detections, clock.time_s)
         if self._on_event is not None:
             self._tell(self._log.observe(tracks, None if frame is None else frame.index))
         return tracks

@@ -17,13 +17,13 @@ from tracker.masks import Masks
 from tracker.types import Detections, Frame, Panoptic
 
 if TYPE_CHECKING:
-    from tracker.association import Tracker
+    from tracker.guide import Guided
     from tracker.sinks import RunInfo, Sink
 
 _SIDE = 64
 
 
-def rehearse(tracker: Tracker, sinks: Sequence[type[Sink]], info: RunInfo) -> None:
+def rehearse(tracker: Guided, sinks: Sequence[type[Sink]], info: RunInfo) -> None:
     """Run two frames through a tracker that is reset afterwards, and through sinks of these kinds in a scratch folder.
 
     Args:
@@ -36,7 +36,10 @@ def rehearse(tracker: Tracker, sinks: Sequence[type[Sink]], info: RunInfo) -> No
     boxes = np.array([[x, y, x + 10, y + 20] for x, y in corners], np.float32)
     masks = Masks.from_crops([crop, crop], corners, _SIDE, _SIDE)
     picture = Panoptic(np.zeros((_SIDE, _SIDE), np.uint8), masks.to_label_map())
-    detections = Detections(boxes, np.array([0.9, 0.8], np.float32), masks=masks, panoptic=picture)
+    detections = Detections(
+        boxes, np.array([0.9, 0.8], np.float32), masks=masks, embeddings=np.ones((2, 8), np.float32), panoptic=picture,
+        offsets=np.zeros((2, 2), np.float32), track_ids=np.array([-1, -1]),
+    )  # fmt: skip
     info = replace(info, class_names=("person",))  # a class that every format can write
     with tempfile.TemporaryDirectory() as folder:
         opened = [kind(Path(folder, f"{i}.mp4"), info) for i, kind in enumerate(sinks)]

@@ -15,16 +15,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tracker.cli.config import add_flags, load, option
+from tracker.cli.guidance import GuidanceConfig, guide
 from tracker.cli.outputs import OutputConfig, choose_parts, open_sinks, print_summary
+from tracker.errors import ConfigError
 
 if TYPE_CHECKING:
-    from tracker.association import Tracker
     from tracker.formats.recording import Header, Record, Recording, Result
+    from tracker.guide import Guided
     from tracker.types import Detections, Frame, Tracks
 
 
 @dataclass(frozen=True)
-class ReplayConfig(OutputConfig):
+class ReplayConfig(OutputConfig, GuidanceConfig):
     """Everything `tracker replay` can be told; a TOML file uses the same names."""
 
     recording: str
@@ -110,13 +112,17 @@ class _Check:
             self.first_other = frame.index
 
 
-def _open_tracker(config: ReplayConfig, header: Header) -> tuple[Tracker, str, dict[str, Any]]:
+def _open_tracker(config: ReplayConfig, header: Header) -> tuple[Guided, str, dict[str, Any]]:
     """The tracker, its system's name and what is changed in it."""
     from tracker.systems import create
 
     system = config.tracker or header.system
     options = {**(header.options if config.tracker is None else {}), **config.set}
-    return create(system, frame_rate=header.fps or 30.0, **options), system, options
+    names = header.class_names or ("",)
+    associator = create(system, frame_rate=header.fps or 30.0, class_names=names, **options)
+    if config.source is None and (associator.plan.flow != "none" or config.camera):
+        raise ConfigError(f"tracker {system!r} looks at images here; give their source with --source")
+    return guide(associator, config), system, options
 
 
 def _images(config: ReplayConfig, stack: contextlib.ExitStack) -> Iterator[Frame] | None:

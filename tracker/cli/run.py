@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tracker.cli.config import add_flags, load, option
+from tracker.cli.guidance import GuidanceConfig, check_needs, guide
 from tracker.cli.outputs import OutputConfig, choose_parts, limit_length, open_sinks, print_summary
 from tracker.errors import ConfigError
 
 if TYPE_CHECKING:
     from tracker import pipeline
-    from tracker.association import Tracker
+    from tracker.guide import Guided
     from tracker.models import Model
     from tracker.sinks import RunInfo, Sink
     from tracker.sources import Source
@@ -57,7 +58,7 @@ class NetworkConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class RunConfig(OutputConfig, NetworkConfig):
+class RunConfig(OutputConfig, NetworkConfig, GuidanceConfig):
     """Everything `tracker run` can be told; a TOML file uses the same names."""
 
     source: str
@@ -131,11 +132,12 @@ def track(config: RunConfig) -> int:
     return 0
 
 
-def _open(config: RunConfig, stack: contextlib.ExitStack) -> tuple[Source, Model, Tracker]:
+def _open(config: RunConfig, stack: contextlib.ExitStack) -> tuple[Source, Model, Guided]:
     """Source, network and tracker; the tracker compiles while the network loads."""
+    from tracker.association import Tracker
     from tracker.models import open_model
     from tracker.sources import open_source
-    from tracker.systems import create
+    from tracker.systems import create, plan
 
     if config.model is None:
         raise ConfigError(
@@ -143,8 +145,8 @@ def _open(config: RunConfig, stack: contextlib.ExitStack) -> tuple[Source, Model
             "synthetic street only"
         )
     source = stack.enter_context(open_source(config.source))
-    associator = create(config.tracker, frame_rate=source.fps or 30.0, **config.set)
-    compiling = threading.Thread(target=associator.warmup, name="compile")
+    nameless = dataclasses.replace(plan(config.tracker, **config.set), classes=(), groups=())
+    compiling = threading.Thread(target=Tracker(nameless).warmup, name="compile")
     compiling.start()
     try:
         model = open_model(
@@ -153,7 +155,10 @@ def _open(config: RunConfig, stack: contextlib.ExitStack) -> tuple[Source, Model
         )  # fmt: skip
     finally:
         compiling.join()
-    return source, model, associator
+    names = model.card.class_names or ("",)
+    associator = create(config.tracker, frame_rate=source.fps or 30.0, class_names=names, **config.set)
+    check_needs(associator.plan, config.tracker, "masks" if model.card.task != "detect" else "boxes")
+    return source, model, guide(associator, config)
 
 
 def _names(text: str | None) -> str | list[str] | None:

@@ -104,6 +104,8 @@ def _around(name: str, default: Any) -> Parameter:
         return Parameter(name, (), 0 if default == 0 else max(1, default // _MOST), max(1, _MOST * default), whole=True)
     if isinstance(default, float) and 0 <= default <= 1:
         return Parameter(name, (), max(0.0, default - _SPREAD), min(1.0, default + _SPREAD))
+    if isinstance(default, float) and math.isfinite(default):  # a distance, or another number with a unit
+        return Parameter(name, (), *sorted((default / 2, default * 2)))
     raise ConfigError(f"say which values of {name} (default {default!r}) to search: {name}=low..high or {name}=a|b")
 
 

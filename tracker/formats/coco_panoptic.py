@@ -152,9 +152,13 @@ class PanopticWriter:
 def _load(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
-        for annotation in content["annotations"]:
-            annotation["file_name"], [(s["id"], s["category_id"]) for s in annotation["segments_info"]]
-        [(category["id"], category["name"]) for category in content["categories"]]
+        segments = [segment for annotation in content["annotations"] for segment in annotation["segments_info"]]
+        numbers = [segment[key] for segment in segments for key in ("id", "category_id")]
+        numbers += [category["id"] for category in content["categories"]]
+        names = [annotation["file_name"] for annotation in content["annotations"]]
+        names += [category["name"] for category in content["categories"]]
+        if not all(isinstance(number, int) for number in numbers) or not all(isinstance(name, str) for name in names):
+            raise FormatError(f"{path}: expected ids as whole numbers and names as text")
     except OSError as error:
         raise FormatError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from None
     except json.JSONDecodeError as error:

@@ -117,10 +117,14 @@ def fill_gaps(frames: Iterable[FrameObjects], length: int | None = None) -> Iter
     place, last = 0, None
     for frame in frames:
         last = frame
-        for index in range(place, frame.index):
-            yield replace(frame.select([]), index=index, pixels=None)
+        yield from _empty_frames(frame, place, frame.index)
         yield frame
         place = frame.index + 1
-    for index in range(place, (length or 0) if last is not None else 0):
-        assert last is not None
-        yield replace(last.select([]), index=index, pixels=None)
+    if last is not None and length is not None:
+        yield from _empty_frames(last, place, length)
+
+
+def _empty_frames(like: FrameObjects, begin: int, end: int) -> Iterator[FrameObjects]:
+    empty = replace(like.select([]), pixels=None)
+    for index in range(begin, end):
+        yield replace(empty, index=index)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker.formats.frame_objects import IGNORED, FrameObjects, fill_gaps
-from tracker.formats.rows import fail, lines_of
+from tracker.formats.rows import MAX_FRAME, MAX_ID, fail, lines_of
 
 TYPES = ("Car", "Van", "Truck", "Pedestrian", "Person_sitting", "Cyclist", "Tram", "Misc", "DontCare")
 """Types of objects; `Person` stands in some files for Person_sitting and is read as it stands."""
@@ -92,7 +92,9 @@ def read_kitti(path: str | os.PathLike[str]) -> KittiRows:
         frame, number, _, occluded = row[:4]
         if frame != int(frame) or frame < 0:
             fail(path, line, f"expected a frame number from 0, got {fields[0]}")
-        if number != int(number) or number < -1 or occluded != int(occluded):
+        if frame > MAX_FRAME:
+            fail(path, line, f"expected frame numbers to {MAX_FRAME}, got {fields[0]}")
+        if number != int(number) or not -1 <= number <= MAX_ID or occluded != int(occluded) or abs(occluded) > MAX_ID:
             fail(
                 path, line, f"expected whole numbers as id (from 0, or -1) and occlusion, got {fields[1]}, {fields[4]}"
             )

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker.formats.frame_objects import IGNORED, NAMELESS, FrameObjects, fill_gaps
-from tracker.formats.rows import fail, lines_of
+from tracker.formats.rows import MAX_FRAME, MAX_ID, fail, lines_of
 from tracker.types import Detections
 
 _REST = 3  # columns after the score
@@ -166,7 +166,9 @@ def read_mot(path: str | os.PathLike[str]) -> MotRows:
             fail(path, line, "expected finite numbers, got NaN or infinity")
         if frame != int(frame) or frame < 1:
             fail(path, line, f"expected a frame number from 1, got {fields[0].strip()}")
-        if track_id != int(track_id) or (track_id < 1 and track_id != -1):
+        if frame > MAX_FRAME:
+            fail(path, line, f"expected frame numbers to {MAX_FRAME}, got {fields[0].strip()}")
+        if track_id != int(track_id) or not (1 <= track_id <= MAX_ID or track_id == -1):
             fail(path, line, f"expected an id from 1, or -1 for a detection, got {fields[1].strip()}")
         if width < 0 or height < 0:
             fail(path, line, f"expected a width and height >= 0, got {width:g} x {height:g}")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tracker.errors import FormatError, MasksError
 from tracker.formats.frame_objects import IGNORED, FrameObjects, fill_gaps
-from tracker.formats.rows import fail, lines_of
+from tracker.formats.rows import MAX_FRAME, MAX_ID, fail, lines_of
 from tracker.masks import Masks, Rle
 
 CAR, PEDESTRIAN, IGNORE = 1, 2, 10
@@ -133,6 +133,8 @@ def _parse(path: str | os.PathLike[str], line: int, text: str, first_frame: int)
     frame, track_id, mots_class, height, width = map(int, fields[:5])
     if frame < first_frame:
         fail(path, line, f"expected frames from {first_frame}, got {frame}")
+    if frame > MAX_FRAME or track_id > MAX_ID:
+        fail(path, line, f"expected frames to {MAX_FRAME} and ids to {MAX_ID}, got {frame} and {track_id}")
     if mots_class not in (CAR, PEDESTRIAN, IGNORE):
         fail(path, line, f"expected class {CAR}, {PEDESTRIAN} or {IGNORE}, got {mots_class}")
     if fields[5][:2] in ("b'", 'b"'):

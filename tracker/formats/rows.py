@@ -9,6 +9,12 @@ from typing import NoReturn
 
 from tracker.errors import FormatError
 
+MAX_FRAME = 10_000_000
+"""Highest frame number that a file is believed to mean: four days of video. Gaps are filled frame by frame."""
+
+MAX_ID = 2**53
+"""Highest id: up to it a float64 holds every whole number."""
+
 
 def lines_of(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
     """Numbered lines (from 1) of a text file without their ends; empty lines are skipped.

@@ -336,8 +336,11 @@ def _track(
             _refuse(path, what, place, f"frame {frame}: {reason}")
         size = size if rle is None else list(rle["size"])
     areas = entry.get("areas") if truth else None
-    if areas is not None and len(areas) != len(masks):
-        _refuse(path, what, place, f"expected {len(masks)} areas, one per frame, got {len(areas)}")
+    if areas is not None and (not isinstance(areas, list) or len(areas) != len(masks)):
+        count = len(areas) if isinstance(areas, list) else _kind(areas)
+        _refuse(path, what, place, f"expected {len(masks)} areas, one per frame, got {count}")
+    if areas is not None and not all(area is None or isinstance(area, int | float) for area in areas):
+        _refuse(path, what, place, "expected areas as numbers or null")
     score = 1.0 if truth else _get(path, what, place, entry, "score", (int, float))
     if not np.isfinite(score):
         _refuse(path, what, place, f"expected a finite score, got {score}")
