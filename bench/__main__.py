@@ -13,6 +13,8 @@ BENCHMARKS = {
     "masks": "bench.masks",
     "kernels": "bench.kernels",
     "soak": "bench.soak",
+    "quality": "bench.quality",
+    "evaluation": "bench.evaluation",
     "report": "bench.report",
 }
 """What -> module with `add_arguments(parser)` and `execute(arguments)`; those but `report` return rows and notes."""

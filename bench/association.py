@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from bench.competitors import PEERS, Competitor, Digest, box_systems, installed_peers, ours, prototype
+from bench.competitors import PEERS, Competitor, Digest, box_systems, installed_peers, ours, prototype, reading
 from bench.result import BenchError, Row, ratios, summary
 from bench.scenes import Scene, crowd, heap, recorded
 from bench.timing import CHUNK, COLD_MEGABYTES, SETTLE, Lane, clock_ns, run_cold, run_warm
@@ -48,6 +49,7 @@ def execute(arguments: argparse.Namespace) -> tuple[list[Row], list[str]]:
             f"no system {sorted(unknown)[0]!r} that needs boxes only; there are {', '.join(box_systems())}"
         )
     mine = [ours(name) for name in arguments.trackers]
+    mine += [reading(competitor) for competitor in mine]
     peers, notes = installed_peers(arguments.peers)
     if arguments.prototype is not None:
         peers.append(prototype(arguments.prototype))
@@ -101,7 +103,10 @@ def _measure(scene: Scene, competitors: list[Competitor], mode: str, checks: dic
     frames = len(lanes[0].inputs)
     first = FIRST if frames >= 3 * FIRST else 0
     (run_warm if mode == "warm" else run_cold)(lanes, first)
-    chunks = {c.like: np.array(lane.chunks_ns) for c, lane in zip(competitors, lanes, strict=True) if c.tables}
+    chunks: dict[str, NDArray[np.float64]] = {}
+    for competitor, lane in zip(competitors, lanes, strict=True):
+        if competitor.tables is not None:  # the first one of ours is `update` alone
+            chunks.setdefault(competitor.like, np.array(lane.chunks_ns))
     rows = []
     for competitor, lane in zip(competitors, lanes, strict=True):
         row: Row = {

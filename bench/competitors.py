@@ -10,7 +10,7 @@ import importlib
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,27 @@ def ours(name: str) -> Competitor:
         prepare=lambda scene: [(detections,) for detections in scene.frames],
         ids=lambda tracks: tracks.confirmed.ids.tolist(),
         tables=lambda tracks: (tracks.confirmed.ids, tracks.confirmed.boxes),
+    )
+
+
+def reading(competitor: Competitor) -> Competitor:
+    """The same of ours as a user calls it, who then reads the ids and boxes that the system reports."""
+
+    def make() -> Callable[..., Any]:
+        update = competitor.make()
+
+        def update_and_read(*given: Any) -> Any:
+            confirmed = update(*given).confirmed
+            return confirmed.ids, confirmed.boxes
+
+        return update_and_read
+
+    return replace(
+        competitor,
+        name=f"{competitor.name}, read",
+        make=make,
+        ids=lambda read: read[0].tolist(),
+        tables=lambda read: read,
     )
 
 

@@ -120,11 +120,45 @@ def soak(rows: list[Row]) -> str:
     return markdown(["", "frames", "bytes per frame", "us per frame", "drift"], body)
 
 
+def quality(rows: list[Row]) -> str:
+    """All sequences together, and HOTA of each; trackers down, once for every least score."""
+    out = []
+    for mode in dict.fromkeys(row["mode"] for row in rows):
+        chosen = [row for row in rows if row["mode"] == mode]
+        names = list(dict.fromkeys(row["competitor"] for row in chosen))
+        scenes = list(dict.fromkeys(row["scene"] for row in chosen))
+        cells = {(row["competitor"], row["scene"]): row["figures"] for row in chosen}
+        body = [[name, *(_score(value) for value in cells[name, scenes[-1]].values())] for name in names]
+        out.append(f"All sequences together, {mode}, in percent (IDSW: how often an id changed).\n")
+        out.append(markdown(["", *chosen[0]["figures"]], body))
+        body = [[name, *(_score(cells[name, scene]["HOTA"]) for scene in scenes[:-1])] for name in names]
+        out.append(f"HOTA of each sequence, {mode}.\n")
+        out.append(markdown(["", *scenes[:-1]], body))
+    return "\n".join(out)
+
+
+def evaluation(rows: list[Row]) -> str:
+    """Time of three metrics, and how many times ours the peers take."""
+    body = []
+    for row in rows:
+        ratio = row.get("times_ours")
+        times = "" if ratio is None else " / ".join(f"{_number(ratio[name])}x" for name in ("p5", "p50", "p95"))
+        differs = ", ".join(f"{name} {value:+.2g}" for name, value in row.get("differs", {}).items())
+        scene = f"{row['scene']}, {row['frames']:,} x {row['objects']:g}"
+        scores = differs or ("equal" if "differs" in row else "")
+        body.append([scene, row["mode"], row["competitor"], _number(row["us"]["p50"] / 1e3), times, scores])
+    return markdown(
+        ["sequence, frames x objects", "from", "", "median ms", "times ours, p5 / p50 / p95", "scores"], body
+    )
+
+
 TABLES: dict[str, Callable[[list[Row]], str]] = {
     "association": association,
     "masks": masks,
     "kernels": kernels,
     "soak": soak,
+    "quality": quality,
+    "evaluation": evaluation,
 }
 """Benchmark -> its table."""
 
@@ -152,6 +186,11 @@ def markdown(head: list[str], body: list[list[str]]) -> str:
 def _time_cell(row: Row) -> str:
     times = f"{_number(row['us']['p50'])} / {_number(row['us']['p99'])}"
     return f"{times} ({_number(row['times_ours']['p50'])}x)" if "times_ours" in row else times
+
+
+def _score(value: float) -> str:
+    """Percent with two digits; counts as they are."""
+    return f"{value:,}" if isinstance(value, int) else f"{value:.2f}"
 
 
 def _number(value: float) -> str:

@@ -19,7 +19,7 @@ SCHEMA = "trackstream.bench/1"
 
 PACKAGES = (
     "trackstream", "numpy", "numba", "lap", "lapx", "scipy", "filterpy", "pycocotools", "edgefirst-tracker", "trackers",
-    "similari-trackers-rs", "supervision",
+    "similari-trackers-rs", "supervision", "trackeval", "motrics",
 )  # fmt: skip
 """Packages whose versions a result names; absent ones are left out."""
 

@@ -6,7 +6,7 @@ import argparse
 import importlib
 import sys
 
-FAMILIES = {"street": "exporters.street"}
+FAMILIES = {"siammot": "exporters.siammot.command", "street": "exporters.street"}
 """Family -> module with `add_arguments(parser)`, `execute(arguments, command)` and `typed(words)`."""
 
 

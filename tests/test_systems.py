@@ -18,7 +18,7 @@ def test_row_is_complete(name):
     system = SYSTEMS[name]
     assert system.name == name and system.title and system.notes and "boxes" in system.needs
     assert system.plan.needs <= {*system.needs, "embeddings"}
-    assert re.fullmatch(r"\d{4}\.\d{4,5}", system.paper)
+    assert re.fullmatch(r"own|\d{4}\.\d{4,5}", system.paper)
 
 
 @pytest.mark.parametrize("name", list(SYSTEMS))
@@ -34,6 +34,7 @@ def test_every_option_has_a_help_and_takes_its_own_default(name):
 @pytest.mark.parametrize("name", list(SYSTEMS))
 def test_every_option_sets_something(name):
     words = {"motion": ("none", "xysr"), "label": ("first", "last"), "flow": ("forward", "none"), "solver": ("greedy",)}
+    words["camera"] = ("boxes", "none")
     words["preset"] = tuple(SYSTEMS[name].presets)[1:]
     for option, (default, _) in options(name).items():
         if isinstance(default, bool):

@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import pickle
+
 import numpy as np
 import pytest
 
 from tracker.errors import DetectionsError, FrameError, TrackerError
 from tracker.masks import Masks
-from tracker.types import Detections, Frame, Panoptic, Tracks, TrackState
+from tracker.systems import create
+from tracker.types import (
+    BLOCK_BOXES,
+    BLOCK_BYTES,
+    BLOCK_HITS,
+    BLOCK_IDS,
+    BLOCK_LABELS,
+    BLOCK_MISSES,
+    BLOCK_SCORES,
+    BLOCK_SOURCE,
+    BLOCK_STATES,
+    BLOCK_UNMATCHED,
+    Detections,
+    Flow,
+    Frame,
+    Panoptic,
+    Tracks,
+    TrackState,
+    tracks_of_block,
+)
 
 BOX = [[1, 2, 3, 4]]
 
@@ -39,6 +62,14 @@ def test_empty_is_a_value() -> None:
         ({"boxes": BOX, "scores": [1], "masks": Masks.empty(5, 5, 2)}, "one mask per box"),
         ({"boxes": BOX, "scores": [1], "embeddings": np.zeros((2, 4))}, "embeddings of shape"),
         ({"boxes": BOX, "scores": [1], "embeddings": [[np.nan]]}, "finite embeddings"),
+        ({"boxes": BOX, "scores": [1], "embeddings": [1.0]}, r"embeddings of shape \(1, D\), got \(1,\)"),
+        ({"boxes": BOX, "scores": [1], "centres": [[1, 2, 3]]}, r"centres of shape \(1, 2\), got \(1, 3\)"),
+        ({"boxes": BOX, "scores": [1], "centres": [[1, np.inf]]}, "finite centres.*row 0"),
+        ({"boxes": BOX, "scores": [1], "offsets": np.zeros((2, 2))}, "offsets of shape"),
+        ({"boxes": BOX, "scores": [1], "offsets": "far"}, "offsets as float32 numbers"),
+        ({"boxes": BOX, "scores": [1], "track_ids": [1.5]}, "track_ids as int64 numbers"),
+        ({"boxes": BOX, "scores": [1], "track_ids": [1, 2]}, "expected 1 track_ids"),
+        ({"boxes": BOX * 2, "scores": [1, 1], "track_ids": [3, 3]}, r"each track once, -1 for none; got \[3 3\]"),
     ],
 )
 def test_bad_detections_are_refused_in_one_line(fields: dict, words: str) -> None:
@@ -70,6 +101,37 @@ def test_select_keeps_masks_embeddings_and_picture_with_their_rows() -> None:
     assert kept.panoptic is not None and kept.panoptic.rows.tolist() == [[2, 2, 0], [0, 0, 1]]
     assert len(detections.select(detections.scores > 0.15)) == 2
     assert len(detections.select([])) == 0
+
+
+def test_select_keeps_centres_offsets_and_claims_with_their_rows() -> None:
+    detections = Detections(
+        BOX * 3,  # type: ignore[arg-type]
+        [0.1, 0.2, 0.3],  # type: ignore[arg-type]
+        centres=[[1, 2], [3, 4], [5, 6]],  # type: ignore[arg-type]
+        offsets=[[0, 1], [0, 2], [0, 3]],  # type: ignore[arg-type]
+        track_ids=[-1, 7, -1],  # type: ignore[arg-type]
+    )
+    kept = detections.select([2, 1])
+    assert kept.centres is not None and kept.centres.tolist() == [[5, 6], [3, 4]] and kept.centres.dtype == np.float32
+    assert kept.offsets is not None and kept.offsets.tolist() == [[0, 3], [0, 2]]
+    assert kept.track_ids is not None and kept.track_ids.tolist() == [-1, 7] and kept.track_ids.dtype == np.int64
+
+
+def test_flow_is_checked_and_the_unknown_one_hides_everything() -> None:
+    vectors, hidden = np.zeros((4, 6, 2), np.float32), np.zeros((4, 6), np.bool_)
+    assert Flow(vectors).backward is None and Flow(vectors, vectors, hidden, hidden).occluded is hidden
+    for given, words in (
+        ((vectors.astype(np.float64),), "forward flow as float32 of shape"),
+        ((vectors[..., 0],), "forward flow"),
+        ((vectors, vectors[:3]), "backward flow"),
+        ((vectors, None, hidden.astype(np.uint8)), "occluded as bool"),
+        ((vectors, None, None, hidden[:, :5]), "revealed as bool of shape"),
+    ):
+        with pytest.raises(FrameError, match=words) as caught:
+            Flow(*given)  # type: ignore[arg-type]
+        assert "\n" not in str(caught.value)
+    unknown = Flow.unknown(4, 6)
+    assert unknown.occluded is not None and unknown.occluded.all() and unknown.forward.shape == (4, 6, 2)
 
 
 @pytest.mark.parametrize(
@@ -131,3 +193,79 @@ def test_to_array_is_boxmots_row() -> None:
 
 def test_iteration_gives_ids_and_boxes() -> None:
     assert [(i, box.tolist()) for i, box in snapshot().confirmed] == [(3, [4, 0, 6, 2]), (4, [0, 0, 2, 2])]
+
+
+FIELDS = [field.name for field in dataclasses.fields(Tracks)]
+
+
+def as_block(tracks: Tracks, room: int = 8) -> Tracks:
+    """The same snapshot as a step hands it over: the twin of its `_write_block`, part by part with numpy."""
+    block = np.zeros(room * BLOCK_BYTES, np.uint8)
+    for place, values in (
+        (BLOCK_IDS, tracks.ids), (BLOCK_BOXES, tracks.boxes), (BLOCK_SCORES, tracks.scores),
+        (BLOCK_LABELS, tracks.labels), (BLOCK_SOURCE, tracks.source), (BLOCK_HITS, tracks.hits),
+        (BLOCK_MISSES, tracks.misses), (BLOCK_UNMATCHED, tracks.unmatched), (BLOCK_STATES, tracks.states),
+    ):  # fmt: skip
+        block[4 * place * room :][: values.nbytes] = np.frombuffer(values.tobytes(), np.uint8)
+    counts = tuple(int(np.sum(tracks.states == state)) for state in (TrackState.CONFIRMED, TrackState.TENTATIVE))
+    return tracks_of_block(block, (len(tracks), *counts, len(tracks.unmatched)), tracks.detections, tracks.time_s)
+
+
+def same(one: Tracks, other: Tracks) -> bool:
+    return all(
+        a is b
+        if name == "detections"
+        else np.array_equal(a, b) and np.asarray(a).dtype == np.asarray(b).dtype and np.shape(a) == np.shape(b)
+        for name in FIELDS
+        for a, b in [(getattr(one, name), getattr(other, name))]
+    )
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_any_field_of_a_block_may_be_asked_for_first(name: str) -> None:
+    tracks, wanted = as_block(snapshot()), snapshot()
+    first = getattr(tracks, name)
+    assert getattr(tracks, name) is first, "made once"
+    if isinstance(first, np.ndarray):
+        assert first.flags.writeable and first.flags.c_contiguous and first.flags.aligned
+        assert first.dtype == getattr(wanted, name).dtype and np.array_equal(first, getattr(wanted, name))
+
+
+def test_a_block_splits_like_any_snapshot() -> None:
+    for plain, room in ((snapshot(), 8), (Tracks.empty(2.5), 0)):
+        whole = as_block(plain, room)
+        for part in ("confirmed", "tentative", "coasting"):
+            mine, theirs = getattr(whole, part), getattr(plain, part)
+            assert same(mine, theirs) and len(mine) == len(theirs)
+            for again in ("confirmed", "tentative", "coasting"):  # of a part: all of it, or nothing
+                assert same(getattr(mine, again), getattr(theirs, again))
+        assert same(whole.select([-1] if len(whole) else []), plain.select([-1] if len(plain) else []))
+    tracks = as_block(snapshot())
+    assert np.shares_memory(tracks.confirmed.ids, tracks.ids)
+
+
+def test_a_block_is_a_value_like_any_other() -> None:
+    tracks, wanted = as_block(snapshot()), snapshot()
+    for copied in (copy.copy(tracks), copy.deepcopy(tracks), pickle.loads(pickle.dumps(tracks.confirmed))):
+        part = wanted if len(copied) == len(wanted) else wanted.confirmed
+        assert copied.ids.tolist() == part.ids.tolist() and copied.boxes.tolist() == part.boxes.tolist()
+        assert copied.unmatched.tolist() == [3] and copied.time_s == 1.5
+        assert len(copied.confirmed) == 2
+    changed = dataclasses.replace(tracks, states=np.full(4, TrackState.CONFIRMED, np.uint8))
+    assert len(changed.confirmed) == 4 and len(tracks.confirmed) == 2
+    assert tracks != as_block(snapshot()) and hash(tracks) == hash(tracks) and "time_s=1.5" in repr(tracks)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        tracks.time_s = 2.0  # type: ignore[misc]
+    for some in (tracks, snapshot()):
+        with pytest.raises(AttributeError, match="no attribute 'idz'"):
+            some.idz  # type: ignore[attr-defined]
+
+
+def test_writing_into_a_trackers_result_changes_no_other_frame() -> None:
+    detections = Detections(np.array([[0, 0, 20, 40], [100, 0, 120, 40]], np.float32), np.array([0.9, 0.8], np.float32))
+    careless, careful = create("bytetrack"), create("bytetrack")
+    for _ in range(5):
+        tracks, wanted = careless.update(detections), careful.update(detections)
+        assert same(tracks, wanted) and not np.shares_memory(tracks.ids, careless._state.arrays[0])
+        for name in FIELDS[:9]:
+            getattr(tracks, name)[:] = 77

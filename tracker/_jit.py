@@ -27,6 +27,7 @@ import numba
 from numba import njit
 
 _KEPT_S = 30 * 24 * 3600.0
+_FLAGS = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}  # nobody passes kernels around as values
 
 
 def _fingerprint() -> str:
@@ -92,14 +93,14 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile `function` on first call, with the engine's flags and its disk cache."""
     folder = cache_folder()
     if folder is None:
-        return njit(nogil=True, error_model="numpy")(function)  # type: ignore[no-any-return]
+        return njit(**_FLAGS)(function)  # type: ignore[no-any-return]
     with _cache_dir(folder):
-        return njit(nogil=True, error_model="numpy", cache=True)(function)  # type: ignore[no-any-return]
+        return njit(**_FLAGS, cache=True)(function)  # type: ignore[no-any-return]
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
     """A small helper that only other kernels call; LLVM inlines it, nothing is cached under its own name."""
-    return njit(nogil=True, error_model="numpy")(function)  # type: ignore[no-any-return]
+    return njit(**_FLAGS)(function)  # type: ignore[no-any-return]
 
 
 def summing(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -108,4 +109,4 @@ def summing(function: Callable[..., Any]) -> Callable[..., Any]:
     Only the order is free (`reassoc`, `contract`); NaN and infinity stay what they are.
     """
     flags = {"reassoc", "contract"}
-    return njit(nogil=True, error_model="numpy", fastmath=flags)(function)  # type: ignore[no-any-return]
+    return njit(**_FLAGS, fastmath=flags)(function)  # type: ignore[no-any-return]

@@ -342,8 +342,10 @@ class Tracks(_Block):
         return len(self.ids)
 
     def select(self, rows: ArrayLike | slice) -> Tracks:
-        """These tracks only (indices, slice or bool filter); a slice copies nothing."""
+        """These tracks only (indices, slice or bool filter); a slice copies nothing. `[]` is none of them."""
         index = rows if isinstance(rows, slice) else np.asarray(rows)
+        if not isinstance(index, slice) and not index.size:
+            index = index.astype(np.int64)  # an empty list has no type of its own
         return replace(
             self,
             ids=self.ids[index],
@@ -379,6 +381,8 @@ class Tracks(_Block):
             confirmed, tentative = np.searchsorted(_RANK[self.states], (1, 2)).tolist()
             return confirmed, tentative
         _, begin, end, counts, _, _ = made
+        if end - begin == counts[0]:
+            return counts[1], counts[1] + counts[2]
         confirmed, tentative = counts[1] - begin, counts[1] + counts[2] - begin
         return min(max(confirmed, 0), end - begin), min(max(tentative, 0), end - begin)
 
@@ -387,8 +391,8 @@ class Tracks(_Block):
         made = getattr(self, "_made", None)
         if made is None:
             return self.select(slice(begin, end))
-        block, first, _, *rest = made
-        return _unmade((block, first + begin, first + end, *rest))
+        block, first, _, counts, detections, time_s = made
+        return _unmade((block, first + begin, first + end, counts, detections, time_s))
 
     @property
     def masks(self) -> Masks | None:
@@ -418,7 +422,9 @@ def tracks_of_block(
         detections: of the frame.
         time_s: of the frame.
     """
-    return _unmade((block, 0, counts[0], counts, detections, time_s))
+    tracks: Tracks = _new(Tracks)
+    _set_made(tracks, (block, 0, counts[0], counts, detections, time_s))
+    return tracks
 
 
 def _unmade(made: Any) -> Tracks:

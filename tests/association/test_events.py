@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.association.test_tracker import scenes
-from tests.reference.association import Follower, crowd, make, same_tracks
+from tests.reference.association import CLASS_NAMES, Follower, crowd, make, same_tracks
 from tracker.association import Plan, Stage, Tracker
 from tracker.association.events import COASTED, DUPLICATE, KINDS, MISSED, NEVER_CONFIRMED, OLDER, RESET, EventLog
 from tracker.association.events import _ends_are_known as ends_are_known
@@ -232,20 +232,29 @@ def test_a_duplicate_is_named_where_nothing_else_can_be():
 def test_reasons_hold_in_a_crowd(name):
     """With the tracker's own arrays as witness: who died of which rule."""
     tracker, told = with_log(name, max_coast_frames=3)
+    limits = limits_of(tracker.plan)
     for detections in crowd(9, 60, 150, size=(700, 400)):
         before = len(told)
         misses = dict(zip(*last_misses(tracker), strict=True))
         tracks = tracker.update(detections)
         for event in told[before:]:
             if event.kind == "ended" and event.reason == COASTED:
-                assert misses[event.id] >= 3, "it was at its limit"
+                assert misses[event.id] >= limits.get(event.label, 3), "it was at its limit"
             if event.kind == "ended" and event.reason == DUPLICATE:
                 assert misses[event.id] <= 3 and tracker.plan.duplicate_iou < 1
         assert len(tracks) > 0
     reasons = [e.reason for e in told if e.kind == "ended"]
-    assert reasons.count(COASTED) > 5 and reasons.count(NEVER_CONFIRMED) > 5
-    assert reasons.count(None) <= 0.15 * len(reasons), "most reasons follow even among duplicates"
-    assert None not in reasons or tracker.plan.duplicate_iou < 1
+    assert reasons.count(COASTED) > 5
+    assert (reasons.count(NEVER_CONFIRMED) > 5) == (tracker.plan.confirm_hits > 0)
+    share = reasons.count(None) / len(reasons)
+    most = {"bytetrack": 0.1, "botsort": 0.18}.get(name, 0.2)  # where a spare detection hides who was a duplicate
+    assert share <= (most if tracker.plan.duplicate_iou < 1 else 0), "most reasons follow even among duplicates"
+
+
+def limits_of(rules):
+    """Frames that a track of a class with a rule of its own outlives unseen."""
+    rows = {r.label: r.max_coast_frames for r in rules.classes if r.max_coast_frames is not None}
+    return {CLASS_NAMES.index(label): frames for label, frames in rows.items()}
 
 
 def last_misses(tracker):

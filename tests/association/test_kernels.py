@@ -1,4 +1,4 @@
-"""Every kernel against its slow twin: motion, pairs, matching."""
+"""Every kernel against its slow twin: motion, history, pairs."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,6 @@ from tracker.association.matching import match_certain
 from tracker.association.motion import FORMS, MOTION, MOTIONS, XYXY, correct, measure, predict, start
 from tracker.association.pairs import add_direction, fill_pairs, find_pairs
 from tracker.association.plan import Plan, Stage
-from tracker.association.solvers import SOLVERS
 from tracker.association.state import (
     BOX,
     COLUMNS,
@@ -20,7 +19,6 @@ from tracker.association.state import (
     HEADING,
     HITS,
     LAST_BOX,
-    MATE_OF_COLUMN,
     MATE_OF_ROW,
     MEASURED,
     MISSES,
@@ -308,77 +306,3 @@ def test_replay_equals_its_twin(misses):
     mine = np.concatenate([reals[X : X + 4, 0], reals[V : V + 4, 0]])
     np.testing.assert_allclose(mine, twin.filter.x[:, 0], rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(reals[P00 : P00 + 4, 0], twin.filter.P.diagonal()[:4], rtol=1e-9)
-
-
-def solve(name, matrix, r=None):
-    """Partner of each row by a solver, the pairs of each row in random order."""
-    state = State()
-    rows, columns = matrix.shape
-    state.reserve(rows + columns)
-    weights, places = [], []
-    for i in range(rows):
-        state.ints[STARTS, i] = len(weights)
-        for j in np.flatnonzero(matrix[i] > 0) if r is None else r.permutation(np.flatnonzero(matrix[i] > 0)):
-            weights.append(matrix[i, j])
-            places.append(j)
-    state.ints[STARTS, rows] = len(weights)
-    SOLVERS[name].kernel(rows, columns, state.reals, state.ints, np.array(weights, float), np.array(places, np.int64))
-    mate = state.ints[MATE_OF_ROW, :rows].copy()
-    back = state.ints[MATE_OF_COLUMN, :columns]
-    for i, j in enumerate(mate):
-        assert j < 0 or (back[j] == i and matrix[i, j] > 0)
-    assert (back >= 0).sum() == (mate >= 0).sum()
-    return mate
-
-
-def total(matrix, mate):
-    return sum(matrix[i, j] for i, j in enumerate(mate) if j >= 0)
-
-
-@pytest.mark.parametrize("ties", [False, True])
-def test_exact_is_optimal_on_small_problems(ties):
-    r = np.random.default_rng(0)
-    for _ in range(150):
-        matrix = r.uniform(-0.5, 1, r.integers(0, 5, 2))
-        matrix = np.round(matrix * 3) / 4 if ties else matrix
-        assert total(matrix, solve("exact", matrix)) == pytest.approx(reference.match_exact(matrix), abs=1e-12)
-
-
-def test_exact_equals_lap_with_a_cost_limit():
-    import lap
-
-    r = np.random.default_rng(1)
-    for _ in range(150):
-        rows, columns = r.integers(1, 60, 2)
-        matrix = np.where(r.random((rows, columns)) < r.uniform(0.02, 0.6), r.random((rows, columns)), -1.0)
-        _, theirs, _ = lap.lapjv(1.0 - matrix, extend_cost=True, cost_limit=1.0)
-        mine = solve("exact", matrix)
-        assert total(matrix, mine) == pytest.approx(total(matrix, theirs), abs=1e-9)
-        np.testing.assert_array_equal(mine, theirs)  # no ties: the optimum is unique
-
-
-@pytest.mark.parametrize("ties", [False, True])
-def test_greedy_equals_its_twin(ties):
-    r = np.random.default_rng(2)
-    for _ in range(150):
-        matrix = r.uniform(-0.5, 1, r.integers(0, 12, 2))
-        matrix = np.round(matrix * 3) / 4 if ties else matrix
-        assert solve("greedy", matrix).tolist() == reference.match_greedy(matrix)
-
-
-@pytest.mark.parametrize("solver", list(SOLVERS))
-def test_ties_do_not_depend_on_the_order_of_pairs(solver):
-    r = np.random.default_rng(4)
-    for _ in range(150):
-        matrix = np.round(r.uniform(-0.5, 1, (8, 9)) * 2) / 2
-        assert solve(solver, matrix, r).tolist() == solve(solver, matrix, r).tolist() == solve(solver, matrix).tolist()
-    if solver in ("exact", "greedy", "nearest"):
-        assert solve(solver, np.ones((3, 3))).tolist() == [0, 1, 2]
-
-
-@pytest.mark.parametrize("solver", list(SOLVERS))
-@pytest.mark.parametrize("shape", [(0, 0), (0, 3), (3, 0), (1, 7), (7, 1)])
-def test_empty_and_one_sided_problems(solver, shape):
-    mate = solve(solver, np.ones(shape))
-    assert (mate >= 0).sum() == min(shape)
-    assert (solve(solver, -np.ones(shape)) == -1).all()

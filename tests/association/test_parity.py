@@ -83,7 +83,7 @@ from tracker.systems import SYSTEMS
 columns = []
 for name in SYSTEMS:
     tracker = make(name)
-    for _, detections in recorded(Path(sys.argv[1]))[:40]:
+    for _, detections in recorded(Path(sys.argv[1]))[:20]:
         columns.append(tracker.update(dressed(detections)).to_array())
 np.save(sys.argv[2], np.concatenate(columns))
 """

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.association.test_tracker import scenes
-from tests.reference.association import Kalman, crowd, make, same_tracks
+from tests.reference.association import Kalman, coasts, crowd, make, same_tracks, sure
 from tracker.association import Plan, Stage, Tracker
 from tracker.association.motion import MOTIONS
 from tracker.association.query import _SHAPES, estimate
@@ -73,11 +73,13 @@ def test_any_time_from_the_last_frame_on(scene, name, motion, ahead, half_life):
 @pytest.mark.parametrize("motion", list(MOTIONS))
 @pytest.mark.parametrize("name", NAMES)
 def test_at_the_last_frame_it_is_the_snapshot(name, motion):
-    tracker = make(name, motion=motion, show_last=False)
-    for detections in crowd(3, 15, 30):
+    tracker = make(name, motion=motion, detection_share=0.0)
+    unseen = 0
+    for detections in map(sure, crowd(3, 15, 30)):
         tracks = tracker.update(detections)
         np.testing.assert_allclose(tracker.at(tracks.time_s).boxes, tracks.boxes, rtol=3e-7, atol=1e-4)
-    assert len(tracks) > 8 and len(tracks.coasting) > 0
+        unseen += len(tracks.coasting)
+    assert len(tracks) > 8 and (unseen > 0) == coasts(tracker.plan)
 
 
 def test_before_the_first_frame_there_is_nothing():

@@ -18,7 +18,7 @@ from tests.reference.association import CLASS_NAMES, crowd, make, same_tracks
 from tracker.association import Plan, Stage, Tracker
 from tracker.association import snapshot as snapshot_module
 from tracker.errors import SnapshotError
-from tracker.systems import SYSTEMS, create, plan
+from tracker.systems import SYSTEMS, create, options, plan
 
 NAMES = list(SYSTEMS)
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,7 +54,9 @@ def test_a_restart_changes_nothing(tmp_path, scene, name, data):
         step = data.draw(gap)
         now = None if step is None else now + step
         times.append(now)
-    through, before = make(name), make(name)
+    given = {"flow": "prev_to_cur", "chain_masks": data.draw(st.booleans())} if name == "step-b3" else {}
+    given |= {"gallery": data.draw(st.integers(1, 3))} if "gallery" in options(name) else {}
+    through, before = make(name, **given), make(name, **given)
     for k, detections in enumerate(scene[:cut]):
         through.update(detections, time_s=times[k])
         before.update(detections, time_s=times[k])
@@ -101,7 +103,7 @@ def test_many_tracks_fit_into_a_fresh_tracker(tmp_path):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_plan_travels(name, tmp_path):
     """Numbers of every type, infinities, tuples and nested stages."""
-    changed = plan(name, max_coast_frames=7, min_score=0.1 + 0.2, show_last=True, motion="none")
+    changed = plan(name, max_coast_frames=7, min_score=0.1 + 0.2, detection_share=1.0, motion="none")
     changed = replace(changed, stages=(*changed.stages, Stage(tracks=("coasting",), score_below=0.3)))
     Tracker(changed, 12.5, CLASS_NAMES).save(tmp_path / "t")
     loaded = Tracker.load(tmp_path / "t")
@@ -181,15 +183,18 @@ def _set(*places, value):
     ("change", "said"),
     [
         (
-            _set("plan", "gallery", value=3),
-            r"its plan has Plan.gallery, which .* does not know; 0.1.0 saved it: update",
+            _set("plan", "halo", value=3),
+            r"its plan has Plan.halo, which .* does not know; 0.1.0 saved it: update",
         ),
         (_set("plan", "stages", 0, "glow", value=3), r"its plan has Stage.glow"),
         (_set("plan", "stages", 0, "is", value="Term"), r"its plan has Term"),
         (_set("plan", "motion", value="teleport"), r"a plan that .* refuses: expected motion to be one of"),
         (_set("plan", "is", value="Stage"), r"its plan has Stage\."),
         (_set("layout", value="00"), "laid out differently"),
-        (_set("settings", "colour", value="red"), "expected settings frame_rate, got frame_rate, colour"),
+        (
+            _set("settings", "colour", value="red"),
+            "expected settings frame_rate, class_names, got frame_rate, class_names, colour",
+        ),
         (_set("settings", "frame_rate", value=-1), "expected frame_rate as frames per second above 0, got -1"),
         (_set("clock", "zone", value=1), "expected a clock with"),
         (_set("arrays", 0, 0, value="x"), "expected the arrays"),

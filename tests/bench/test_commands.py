@@ -13,6 +13,7 @@ import pytest
 from bench import __main__ as command
 from bench import competitors, repeat, report, result, soak
 from bench.plot import Line, draw
+from tests.bench.test_quality import write_sequence
 
 SMALL = {
     "association": [
@@ -32,6 +33,8 @@ SMALL = {
     "masks": ["--sizes", "4", "--rounds", "5"],
     "kernels": ["--sizes", "10", "--rounds", "5"],
     "soak": ["--frames", "2000", "--block", "100", "--trackers", "bytetrack"],
+    "evaluation": ["--frames", "40", "--objects", "6", "--rounds", "5"],
+    "quality": ["--trackers", "sort", "--peers", "--half", "second"],
 }
 
 
@@ -39,8 +42,10 @@ SMALL = {
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("bench")
     paths = {what: folder / f"{what}.json" for what in SMALL}
+    write_sequence(folder, "A")
+    files = {"quality": ["--detections", str(folder / "det"), "--gt", str(folder / "gt")]}
     for what, words in SMALL.items():
-        assert command.main([what, *words, "-o", str(paths[what])]) == 0
+        assert command.main([what, *words, *files.get(what, []), "-o", str(paths[what])]) == 0
     return paths
 
 
@@ -54,7 +59,7 @@ def test_results_say_what_and_where(results: dict[str, Path], what: str) -> None
     assert body["schema"] == "trackstream.bench/1" and body["benchmark"] == what and body["rows"]
     assert set(body) >= {"command", "options", "time_utc", "git", "system", "load_before", "load_after", "gc", "notes"}
     assert {"cpu", "cores", "python", "packages"} <= set(body["system"]) and "numba" in body["system"]["packages"]
-    for row in body["rows"]:
+    for row in body["rows"] if what != "quality" else ():
         times = row["block_us" if what == "soak" else "us"]
         assert 0 < times["p50"] <= times["p90"] <= times["p95"] <= times["p99"] <= times["max"]
     text = results[what].read_text()

@@ -250,3 +250,13 @@ def test_flags_of_the_minimum_length(run: Path, tmp_path: Path, capsys: pytest.C
         assert words in capsys.readouterr().err
     assert replay(run, tmp_path, "--save", "mot", "--min-length", "15") == 0
     assert "tracks before the minimum length" in capsys.readouterr().out
+
+
+def test_a_match_is_explained(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert replay(run, tmp_path, "--explain", "1@20") == 0
+    printed = capsys.readouterr().out
+    assert "\nframe 20 (" in printed and "track 1 " in printed and "stage 3: tentative" in printed
+    assert "tracks: as recorded, bit for bit" in printed
+    for wrong, told in (("5", "ID@FRAME"), ("1@4000", "a frame of the recording"), ("999@20", "a track that lived")):
+        assert replay(run, tmp_path, "--explain", wrong) != 0
+        assert told in capsys.readouterr().err

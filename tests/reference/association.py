@@ -44,10 +44,11 @@ class Follower(Tracker):
         size = np.minimum(last[:, None, 2:], boxes[None, :, 2:]) - np.maximum(last[:, None, :2], boxes[None, :, :2])
         shared = np.prod(np.maximum(size, 0), 2)
         area = np.prod(boxes[:, 2:].astype(float) - boxes[:, :2], 1)
-        for i, track in enumerate(self._state.ints[ID, :alive]):
-            free = (claims < 0) & (area > 0) & (shared[i] > 0.3 * area)
+        near = (area > 0) & (shared > 0.3 * area)
+        for i in np.flatnonzero(near.any(1)):
+            free = near[i] & (claims < 0)
             if free.any():
-                claims[np.where(free, shared[i], -1.0).argmax()] = track
+                claims[np.where(free, shared[i], -1.0).argmax()] = self._state.ints[ID, i]
         return claims
 
 
@@ -69,9 +70,9 @@ def coasts(rules):
 
 
 def dressed(detections, looks=None, size=(1920, 1080), grid=8):
-    """The same with masks of whole boxes (a pixel per `grid`), embeddings (`looks`, or the place), offsets and no claims.
+    """The same with masks of whole boxes (a pixel per `grid`), embeddings (`looks`, or the place) and offsets of 0.
 
-    A box that reaches out of the picture is cut off there.
+    A box that reaches out of the picture is cut off there. No row claims to be a track.
     """
     n, boxes = len(detections), detections.boxes
     width, height = size[0] // grid, size[1] // grid
@@ -125,6 +126,62 @@ def match_greedy(weights):
             mate[i] = j
             taken.add(j)
     return mate
+
+
+def match_nearest(weights, refused):
+    """Partner of each row or -1: every column in turn, its best row that is left; refused, it stays alone."""
+    mate = [-1] * weights.shape[0]
+    for j in range(weights.shape[1]):
+        left = [i for i in range(len(mate)) if mate[i] < 0 and not np.isnan(weights[i, j])]
+        best = max(left, key=lambda i: (weights[i, j], -i), default=None)
+        if best is not None and not refused[best, j]:
+            mate[best] = j
+    return mate
+
+
+def match_by_claim(weights, factors):
+    """Partner of each row or -1: every column claims its heaviest row, the strongest claim on a row is heard."""
+    claims = {}
+    for j in range(weights.shape[1]):
+        if weights.shape[0] and weights[:, j].max() > 0:
+            claims.setdefault(int(weights[:, j].argmax()), []).append((weights[:, j].max() + factors[j], -j))
+    return [-max(claims[i])[1] if i in claims else -1 for i in range(weights.shape[0])]
+
+
+def match_full(costs):
+    """The most pairs that any matching has, NaN being no pair, and the least total of such a one."""
+    rows, columns = costs.shape
+    best = 0, 0.0
+    for choice in itertools.permutations([*range(columns), *[-1] * rows], rows):
+        paid = [costs[i, j] for i, j in enumerate(choice) if j >= 0 and not np.isnan(costs[i, j])]
+        best = min(best, (-len(paid), sum(paid)))
+    return -best[0], best[1]
+
+
+class Vote:
+    """Class of a track by the sum of scores: four candidates, the leader first; it changes by a margin only."""
+
+    def __init__(self, margin):
+        self.margin, self.candidates, self.changed = margin, [], False
+
+    @property
+    def leader(self):
+        return self.candidates[0][0]
+
+    def add(self, label, score):
+        self.changed = False
+        place = next((k for k, (known, _) in enumerate(self.candidates) if known == label), None)
+        if place is None:
+            if len(self.candidates) < 4:
+                self.candidates.append([label, 0.0])
+                place = len(self.candidates) - 1
+            else:
+                place = min((1, 2, 3), key=lambda k: self.candidates[k][1])
+                self.candidates[place] = [label, 0.0]
+        self.candidates[place][1] += score
+        if place and self.candidates[place][1] > self.candidates[0][1] * (1 + self.margin):
+            self.candidates[0], self.candidates[place] = self.candidates[place], self.candidates[0]
+            self.changed = True
 
 
 def full_matching(weights):

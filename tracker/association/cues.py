@@ -17,7 +17,7 @@ from typing import Any
 from tracker._bits import count_shared
 from tracker._jit import inlined, summing
 from tracker.association.history import direction, look_back
-from tracker.association.motion import MEASUREMENT, MOTION, coordinates
+from tracker.association.motion import MEASUREMENT, MOTION, SCALE, coordinates
 from tracker.association.state import (
     CENTRE,
     DETECTION_BOX,
@@ -29,7 +29,6 @@ from tracker.association.state import (
     LAST_BOX,
     MISSES,
     P00,
-    SQUARE,
     X,
 )
 from tracker.association.table import FORM, GALLERY_FRAMES, RULES
@@ -171,7 +170,9 @@ def mahalanobis(box, t, j, pixel, frame, longest, plan, reals, ints, looks):  # 
     z = coordinates(int(plan[RULES, FORM]), a1, b1, a2, b2)
     total = 0.0
     for k in range(4):
-        spread = reals[P00 + k, t] + plan[MOTION + k, MEASUREMENT] * reals[SQUARE + k, t]
+        scale = int(plan[MOTION + k, SCALE])
+        square = reals[X + scale, t] * reals[X + scale, t] if scale >= 0 else 1.0  # `SQUARE` is from before predicting
+        spread = reals[P00 + k, t] + plan[MOTION + k, MEASUREMENT] * square
         if spread <= 0:
             return math.nan
         y = z[k] - reals[X + k, t]

@@ -229,9 +229,9 @@ def _may_be_seen(plan: Plan, state: int, tracks: Tracks) -> bool:
 _RULES = {
     "stages", "motion", "per_class", "inclusive_boxes", "min_score", "birth_score", "confirm_hits", "confirm_once",
     "grace_frames", "max_coast_frames", "late_expiry", "tentative_coasts", "tentative_moves", "duplicate_iou",
-    "show_last", "replay", "look_back_frames", "confirm_s", "max_coast_s", "min_mask_px", "label", "vote_margin", "flow",
-    "chain_masks", "gallery", "gallery_frames", "gallery_momentum", "suppress_iou", "resume_score", "keep_score",
-    "classes", "groups",
+    "birth_iou", "detection_share", "camera", "replay", "look_back_frames", "confirm_s", "max_coast_s", "min_mask_px",
+    "label", "vote_margin", "flow", "chain_masks", "gallery", "gallery_frames", "gallery_momentum", "suppress_iou",
+    "resume_score", "keep_score", "classes", "groups",
 }  # fmt: skip
 """Fields of `Plan` that `EventLog._why` was written for: none but those that it reads ends a track."""
 

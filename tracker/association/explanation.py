@@ -19,7 +19,8 @@ class Candidate:
         other: detection row, or track id where a detection is explained.
         values: what each cue says, by its name in `CUES` ("iou", then "iou 2" for a second term of that cue), in the
             cue's own unit, times the score where the stage fuses it; NaN where there is nothing to compare. Stages
-            with a direction have "direction" and those of solver "claim" have "claim": what these add to the total.
+            with a height power have "height_iou". Stages with a direction have "direction" and those of solver
+            "claim" have "claim": what these add to the total.
         total: what competes: weighted terms, "direction" and "claim". NaN where a term that it needs is missing.
         gate: what the weighted terms, without "direction" and "claim", must exceed.
         competed: it was offered and within all limits and the gate, so that only other matches stood in its way.
@@ -32,6 +33,12 @@ class Candidate:
     gate: float
     competed: bool
     verdict: str
+
+    @property
+    def near(self) -> bool:
+        """False where boxes or masks are compared, do not overlap, and the pair did not compete."""
+        overlaps = [value for name, value in self.values.items() if name in ("iou", "mask_iou")]
+        return self.competed or not overlaps or any(value > 0 for value in overlaps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +82,7 @@ class Explanation:
 
     Attributes:
         subject: "track 5" or "detection 3".
-        frame: number of the frame since the tracker's reset, from 1.
+        frame: number of the frame since the tracker's reset, from 0.
         time_s: time of the frame.
         outcome: what came out, in a sentence.
         match: the detection row that the track took, or the id of the track that took the detection or was born from
@@ -91,7 +98,7 @@ class Explanation:
     stages: tuple[StageReport, ...]
 
     def text(self, most: int = _MOST_ROWS) -> str:
-        """The outcome, then every stage with its `most` best candidates."""
+        """The outcome, then every stage with its `most` best candidates that came near."""
         other = "track" if self.subject.startswith("detection") else "detection"
         lines = [f"frame {self.frame} ({self.time_s:.3f} s): {self.outcome}"]
         for report in self.stages:
@@ -113,7 +120,10 @@ def rules(stage: Stage) -> str:
     if stage.least_hits > 1:
         parts.append(f"from {stage.least_hits} hits")
     cues = [_term(t.cue, t.weight, t.bias, stage.fuse_score and t.cue == "iou") for t in stage.terms]
-    total = f"best of {', '.join(cues)}" if stage.combine == "best" else " + ".join(cues)
+    if stage.height_power > 0:
+        cues.append(f"height_iou^{stage.height_power:g}")
+    joined = " * " if stage.height_power > 0 else " + "
+    total = f"best of {', '.join(cues)}" if stage.combine == "best" else joined.join(cues)
     when = "before they compete" if stage.gate_when == "before" else "after they competed"
     parts.append(f"{total} over {stage.gate:g} {when}")
     parts.append(stage.solver)
@@ -138,10 +148,13 @@ def _lines(report: StageReport, other: str, most: int) -> list[str]:
         return [f"not part of it: {report.skipped}"]
     if not report.candidates:
         return [f"no {other}s"]
+    shown = [c for c in report.candidates if c.near][:most]
+    if not shown:
+        return [f"none of {len(report.candidates)} {other}s came near"]
     names = list(report.candidates[0].values)
     total = ["total"] if names != ["iou"] and names else []
     table = [[other, *names, *total, ""]]
-    for c in report.candidates[:most]:
+    for c in shown:
         last = [number(c.total)] if total else []
         table.append([str(c.other), *(number(c.values[name]) for name in names), *last, c.verdict])
     widths = [max(len(row[k]) for row in table) for k in range(len(table[0]) - 1)]
@@ -149,8 +162,7 @@ def _lines(report: StageReport, other: str, most: int) -> list[str]:
         "  ".join([*(cell.rjust(width) for cell, width in zip(row[:-1], widths, strict=True)), row[-1]]).rstrip()
         for row in table
     ]
-    rest = report.candidates[most:]
+    rest, competed = len(report.candidates) - len(shown), sum(c.competed for c in report.candidates[len(shown) :])
     if rest:
-        competed = sum(c.competed for c in rest)
-        lines.append(f"and {len(rest)} more" + (f", {competed} of which competed" if competed else ""))
+        lines.append(f"and {rest} more" + (f", {competed} of which competed" if competed else ""))
     return lines

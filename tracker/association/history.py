@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from tracker._jit import inlined
 from tracker.association.motion import coordinates, correct, predict
 from tracker.association.state import (
@@ -120,17 +122,18 @@ def replay(form, plan, reals, ints, i, x1, y1, x2, y2):  # type: ignore[no-untyp
     ints[PHASE, 0] = CONFIRMED  # seen all the while, so to speak
     reals[SEEN, 0] = 1.0
     reals[STEP, 0] = rest
+    one = np.int64(1)  # not a literal, for which both kernels would be compiled once more
     for k in range(misses + 1):
         share = 1.0
         if k < misses:
             share = (first + k * rest) / total if total > 0 else (k + 1.0) / (misses + 1.0)
         if k > 0:
-            predict(plan, reals, ints, 1)
+            predict(plan, reals, ints, one)
         z = coordinates(
             form, a1 + share * (x1 - a1), b1 + share * (y1 - b1), a2 + share * (x2 - a2), b2 + share * (y2 - b2)
         )
         reals[MEASURED, 0], reals[MEASURED + 1, 0], reals[MEASURED + 2, 0], reals[MEASURED + 3, 0] = z
-        correct(plan, reals, 1)
+        correct(plan, reals, one)
     for r in range(_FILTER_ROWS):
         result = reals[X + r, 0]
         reals[X + r, 0] = reals[FROZEN + r, i]

@@ -48,6 +48,7 @@ from tracker.association.state import (
 )
 from tracker.association.suppression import TAKEN_WEAKLY
 from tracker.association.table import (
+    BIRTH_IOU,
     BIRTH_SCORE,
     CLASS_BIRTH_SCORE,
     CLASS_GROUP,
@@ -143,9 +144,9 @@ def age(plan, reals, ints, n, frame, dt):  # type: ignore[no-untyped-def]
         if j >= 0 and ints[TAKEN, j] != TAKEN_WEAKLY:
             ints[HITS, i] += 1
             ints[STREAK, i] += 1
+            reals[LASTING, i] = reals[LASTING, i] + dt if ints[MISSES, i] == 0 else 0.0
             ints[MISSES, i] = 0
             reals[UNSEEN, i] = 0.0
-            reals[LASTING, i] += dt
             _confirm(plan, reals, ints, i, frame)
             continue
         ints[STREAK, i] = 0
@@ -171,6 +172,25 @@ def _coasted_too_long(plan, reals, ints, i):  # type: ignore[no-untyped-def]
     if plan[RULES, MAX_COAST_TIME] > 0:
         return reals[UNSEEN, i] > plan[RULES, MAX_COAST_TIME] + _STEADY
     return ints[MISSES, i] > rule_of(plan, ints[LABEL, i], CLASS_MAX_COAST, plan[RULES, MAX_COAST_FRAMES])
+
+
+@inlined
+def drop_crowded(plan, reals, ints, n_detections, weights, columns):  # type: ignore[no-untyped-def]
+    """Detections that overlap one that a track took by more than `BIRTH_IOU` are not usable any more."""
+    n_rows, n_columns = 0, 0
+    for j in range(n_detections):
+        if ints[TAKEN, j] != 0:
+            ints[COLUMNS, n_columns] = j
+            reals[FACTOR, n_columns] = 1.0
+            n_columns += 1
+        elif ints[USABLE, j] != 0:
+            ints[ROWS, n_rows] = j
+            n_rows += 1
+    box, gate, pixel = np.int64(DETECTION_BOX), plan[RULES, BIRTH_IOU], plan[RULES, PIXEL]
+    find_pairs(n_rows, n_columns, box, box, gate, pixel, reals, ints, weights, columns)  # counts, whatever the room
+    for i in range(n_rows):
+        if ints[STARTS, i + 1] > ints[STARTS, i]:
+            ints[USABLE, ints[ROWS, i]] = 0
 
 
 @inlined
@@ -231,7 +251,7 @@ def drop_duplicates(plan, reals, ints, weights, columns, n, frame):  # type: ign
     A life is counted from birth to the last detection. Returns the number of pairs; if the buffers are too short for
     them, nothing was ended.
     """
-    n_seen, n_coasting = 0, 0
+    n_seen = n_coasting = np.int64(0)  # not literals, for which the search would be compiled once more
     for i in range(n):
         phase = ints[PHASE, i]
         if phase == COASTING:
@@ -242,7 +262,7 @@ def drop_duplicates(plan, reals, ints, weights, columns, n, frame):  # type: ign
             ints[ROWS, n_seen] = i
             n_seen += 1
     gate, pixel = plan[RULES, DUPLICATE_IOU], plan[RULES, PIXEL]
-    box = np.int64(BOX)  # not a literal, for which the search would be compiled once more
+    box = np.int64(BOX)
     n_pairs = find_pairs(n_seen, n_coasting, box, box, gate, pixel, reals, ints, weights, columns)
     if n_pairs == 0 or n_pairs > len(weights):
         return n_pairs

@@ -101,7 +101,7 @@ class Gallery:
         ended = np.setdiff1d(self.slots[self.slots >= 0], slots)
         self.counts[ended] = 0
         self.slots = slots
-        if not len(embeddings):
+        if not embeddings.size:  # nobody, or nobody's
             return
         shown = np.flatnonzero((source >= 0) & (norms[source] > 0))
         fresh = shown[slots[shown] < 0]

@@ -22,6 +22,7 @@ BOXES = ("predicted", "last")
 PHASES = {"tentative": TENTATIVE, "confirmed": CONFIRMED, "coasting": COASTING}
 COMBINATIONS = {"sum": 0.0, "best": 1.0}
 FLOWS = ("none", "cur_to_prev", "prev_to_cur", "forward")
+CAMERAS = {"none": 0.0, "boxes": 1.0}
 NAMINGS = {"last": 0.0, "first": 1.0, "vote": 2.0}
 
 
@@ -85,8 +86,9 @@ class Stage:
         combine: "sum" of the terms, or the "best" of them (BoT-SORT).
         box: the track's "predicted" or "last" box, for cues that compare boxes.
         gate: a pair needs more than this in all.
-        gate_when: "before": refused pairs never compete. "after": all candidate pairs compete, then matches that are
-            not good enough are dissolved, as SORT does (where overlap is the only term one exactly at the gate stays).
+        gate_when: "before": refused pairs never compete. "after": all candidate pairs (of several terms: those with a
+            total above 0) compete, then matches that are not good enough are dissolved, as SORT does. (Where overlap is
+            the only term a match exactly at the gate stays.)
         shortcut: where the pairs beyond the gate are one-to-one already, take them unsolved (SORT); overlap only.
         fuse_score: multiply the overlap by the detection's score (ByteTrack).
         solver: key of `SOLVERS`.
@@ -98,6 +100,8 @@ class Stage:
         all_pairs: pairs without overlap compete too; takes time N x M. For overlap alone (OC-SORT) this needs `full`
             and a gate "after".
         least_hits: tracks with fewer detections so far, the one of their birth included, stay out.
+        height_power: multiply the overlap by this power of the shared height (cue "height_iou"): of two boxes that
+            overlap alike, feet and heads that agree count. Needs a gate "before" and no other terms than overlap.
 
     Raises:
         ConfigError: an unknown name, an impossible range, or rules that do not go together.
@@ -118,6 +122,7 @@ class Stage:
     direction: float = 0.0
     all_pairs: bool = False
     least_hits: int = 0
+    height_power: float = 0.0
 
     def __post_init__(self) -> None:
         if not isinstance(self.tracks, tuple) or not self.tracks:
@@ -137,6 +142,7 @@ class Stage:
         if not self.score_above < self.score_below:
             raise ConfigError(f"expected score_above < score_below, got {self.score_above} and {self.score_below}")
         number("direction", self.direction, 0.0, 1.0)
+        number("height_power", self.height_power, 0.0, 10.0)
         count("least_hits", self.least_hits)
         if self.plain:
             number("gate", self.gate, 0.0, 1.0)
@@ -144,10 +150,14 @@ class Stage:
                 raise ConfigError('expected full and gate_when="after" for all_pairs of overlap alone')
         else:
             number("gate", self.gate, -math.inf, math.inf)
-            if self.shortcut or self.direction > 0:
-                raise ConfigError("expected no terms but overlap beside shortcut or direction; use the direction cue")
+            if self.shortcut or self.direction > 0 or self.height_power > 0:
+                raise ConfigError(
+                    "expected no terms but overlap beside shortcut, direction or height_power; there are cues for these"
+                )
         if self.gate_when != "after" and self.direction > 0:
             raise ConfigError('expected gate_when="after" for a stage with direction, got "before"')
+        if self.gate_when != "before" and self.height_power > 0:
+            raise ConfigError('expected gate_when="before" for a stage with height_power, got "after"')
 
     @property
     def plain(self) -> bool:
@@ -165,7 +175,7 @@ class Stage:
             tracks, self.score_above, self.score_below, self.box == "last",
             self.gate, self.gate_when == "after", self.shortcut, self.fuse_score, SOLVERS[self.solver].code,
             self.direction, self.all_pairs, self.least_hits, self.full, COMBINATIONS[self.combine],
-            terms_from, terms_end,
+            terms_from, terms_end, self.height_power,
         )  # fmt: skip
 
 
@@ -235,7 +245,9 @@ class Plan:
     tentative_coasts: bool = _help(False, "a tentative track that is missed coasts; otherwise it ends")
     tentative_moves: bool = _help(True, "tentative tracks are predicted; otherwise their first box is compared")
     duplicate_iou: float = _help(1.0, "of a seen and a coasting track that overlap more, one ends; 1 for never")
-    show_last: bool = _help(False, "seen tracks are reported with the detection's own box, not the filtered one")
+    birth_iou: float = _help(1.0, "who overlaps a detection that a track took more than this starts none; 1 for never")
+    detection_share: float = _help(0.0, "a seen track's box: 0 as filtered, 1 the detection's own, or in between")
+    camera: str = _help("none", f"motion of the picture that all tracks follow, beside any given: {', '.join(CAMERAS)}")
     replay: bool = _help(False, "a track that comes back is filtered anew along a straight line over its gap (OC-SORT)")
     look_back_frames: int = _help(3, f"frames, up to {PAST_FRAMES}, over which a track's direction is taken")
     label: str = _help("last", "class of a track: of its last detection, its first, or a vote (last, first, vote)")
@@ -264,10 +276,11 @@ class Plan:
         known("motion", self.motion, MOTIONS)
         known("label", self.label, NAMINGS)
         known("flow", self.flow, FLOWS)
+        known("camera", self.camera, CAMERAS)
         flags(self, *(f.name for f in fields(self) if isinstance(f.default, bool)))
         for name in ("min_score", "birth_score", "resume_score", "keep_score"):
             number(name, getattr(self, name), -math.inf, math.inf)
-        for name in ("duplicate_iou", "suppress_iou", "gallery_momentum"):
+        for name in ("duplicate_iou", "birth_iou", "detection_share", "suppress_iou", "gallery_momentum"):
             number(name, getattr(self, name), 0.0, 1.0)
         for name in ("confirm_s", "max_coast_s", "vote_margin"):
             number(name, getattr(self, name), 0.0, 1e9)
@@ -291,10 +304,14 @@ class Plan:
 
     @property
     def looks_back(self) -> bool:
-        """It needs more than the overlap of boxes: other terms, direction, replays, votes."""
-        stages = any(not stage.plain or stage.direction > 0 or stage.all_pairs for stage in self.stages)
+        """It needs more than the overlap and the filter of boxes, and so the longer form of the step."""
+        stages = any(
+            not stage.plain or stage.direction > 0 or stage.height_power > 0 or stage.all_pairs for stage in self.stages
+        )
         gates = any(rule.gate is not None for rule in self.classes)
-        return stages or gates or self.replay or self.label == "vote" or bool(self.needs)
+        rules = self.replay or self.label == "vote" or self.camera != "none"
+        rules |= self.birth_iou < 1 or self.detection_share > 0
+        return stages or gates or rules or bool(self.needs)
 
     def encode(self, frame_rate: float = 30.0, class_names: Sequence[str] = ()) -> NDArray[np.float64]:
         """The plan as one (rows, WIDTH) float64 table: rules, motion, stages, terms, classes.
@@ -308,7 +325,8 @@ class Plan:
         stages: list[tuple[float, ...]] = []
         terms: list[tuple[float, ...]] = []
         for stage in self.stages:
-            weighed = not stage.plain or (gates and stage.direction == 0 and not stage.all_pairs)
+            special = stage.direction > 0 or stage.height_power > 0 or stage.all_pairs
+            weighed = not stage.plain or (gates and not special)
             first = stages_end + len(terms) if weighed else 0
             terms += [term._encode() for term in stage.terms] if first else []
             stages.append(stage._encode(first, stages_end + len(terms)))
@@ -316,10 +334,11 @@ class Plan:
             FORMS[motion.form], 1.0 if self.inclusive_boxes else 0.0, self.per_class, _float32(self.min_score),
             _float32(self.birth_score), self.confirm_hits, self.confirm_once, self.grace_frames, self.max_coast_frames,
             self.late_expiry, self.tentative_coasts, self.tentative_moves, self.duplicate_iou,
-            self.show_last, self.replay, self.look_back_frames,
+            self.detection_share, self.replay, self.look_back_frames,
             self.confirm_s * frame_rate, self.max_coast_s * frame_rate, stages_end, stages_end + len(terms),
             NAMINGS[self.label], self.vote_margin, self.min_mask_px, self.gallery_frames,
             self.suppress_iou, _float32(self.resume_score), _float32(self.keep_score),
+            self.birth_iou, CAMERAS[self.camera],
         )  # fmt: skip
         rows = [rules, *motion.encode(), *stages, *terms, *self._encode_classes(class_names)]
         table = np.zeros((len(rows), WIDTH))
@@ -328,14 +347,14 @@ class Plan:
         return table
 
     def _encode_classes(self, class_names: Sequence[str]) -> list[tuple[float, ...]]:
-        groups = {label: -1 - k for k, group in enumerate(self.groups) for label in group}
-        rules = {rule.label: rule for rule in self.classes}
-        rows = []
-        for label in [*rules, *(member for member in groups if member not in rules)]:
-            index = _index(label, class_names)
-            if index is not None:
-                rows.append(rules.get(label, ClassRule(label))._encode(index, groups.get(label, index)))
-        return rows
+        groups: dict[int, int] = {}
+        for k, group in enumerate(self.groups):
+            groups |= {index: -1 - k for label in group if (index := _index(label, class_names)) is not None}
+        rules = {index: rule for rule in self.classes if (index := _index(rule.label, class_names)) is not None}
+        return [
+            rules.get(index, ClassRule(index))._encode(index, groups.get(index, index))
+            for index in sorted(rules.keys() | groups.keys())
+        ]
 
 
 def _index(label: int | str, class_names: Sequence[str]) -> int | None:

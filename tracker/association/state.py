@@ -69,16 +69,31 @@ many tracks and detections (see `step.step`)."""
 TENTATIVE, CONFIRMED, COASTING, DEAD = 0, 1, 2, 3
 """Phases; the first three are `TrackState`'s numbers, plain ints so that kernels see constants."""
 
+_CAPACITY, _HEAD = COUNTERS, 16  # the counters are followed by the number of columns; the rows begin after the head
 _FIRST_CAPACITY = 128
 _PADDING = 24
 _EDGES_PER_COLUMN = 8
 
 
+def carve(
+    memory: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
+    """The arrays of a state in its memory: counters, reals, ints, weights and columns of pairs."""
+    capacity = memory[_CAPACITY]
+    end_ints = _HEAD + ALL_INTS * capacity
+    end_reals = end_ints + ALL_REALS * capacity
+    end_weights = end_reals + (len(memory) - end_reals) // 2
+    reals = memory[end_ints:end_reals].view(np.float64).reshape((ALL_REALS, capacity))
+    ints = memory[_HEAD:end_ints].reshape((ALL_INTS, capacity))
+    weights = memory[end_reals:end_weights].view(np.float64)
+    return memory[:COUNTERS], reals, ints, weights, memory[end_weights:]
+
+
 class State:
-    """Arrays of one tracker.
+    """Arrays of one tracker, all in one piece of memory: every array that Python hands to a kernel takes time.
 
     Attributes:
-        arrays: all of them, in the order in which `step` takes them.
+        arrays: the memory, as `step` takes it.
         capacity: columns of `reals` and `ints`.
         counters: (COUNTERS,) int64.
         reals, ints: (ALL_REALS, capacity) float64 and (ALL_INTS, capacity) int64.
@@ -87,13 +102,14 @@ class State:
 
     __slots__ = ("arrays", "capacity", "counters", "edge_columns", "edge_weights", "ints", "reals")
 
+    counters: NDArray[np.int64]
+    reals: NDArray[np.float64]
+    ints: NDArray[np.int64]
+    edge_weights: NDArray[np.float64]
+    edge_columns: NDArray[np.int64]
+
     def __init__(self) -> None:
-        self.counters: NDArray[np.int64] = np.zeros(COUNTERS, np.int64)
-        self.reals: NDArray[np.float64] = np.zeros((ALL_REALS, 0))
-        self.ints: NDArray[np.int64] = np.zeros((ALL_INTS, 0), np.int64)
-        self.edge_weights: NDArray[np.float64] = np.zeros(0)
-        self.edge_columns: NDArray[np.int64] = np.zeros(0, np.int64)
-        self._widen(0)
+        self._allocate(_FIRST_CAPACITY + _PADDING, 0)
 
     def reserve(self, columns: int) -> None:
         """Make room for `columns` tracks and detections together; when it must grow, the room doubles."""
@@ -102,14 +118,14 @@ class State:
 
     def reserve_edges(self, edges: int) -> None:
         """Make room for `edges` candidate pairs; the buffers at least double."""
-        size = max(edges, 2 * len(self.edge_weights))
-        self.edge_weights, self.edge_columns = np.empty(size), np.empty(size, np.int64)
-        self._bind()
+        counters, reals, ints = self.counters, self.reals, self.ints
+        self._allocate(self.capacity, max(edges, 2 * len(self.edge_weights)))
+        self.counters[:], self.reals[:], self.ints[:] = counters, reals, ints
 
     @property
     def nbytes(self) -> int:
         """Memory of all arrays."""
-        return sum(array.nbytes for array in self.arrays)
+        return self.arrays[0].nbytes
 
     def dump(self) -> dict[str, NDArray[Any]]:
         """Copies of all that lives from frame to frame, cut to the live tracks: room and scratch are left out."""
@@ -142,17 +158,17 @@ class State:
         room = _FIRST_CAPACITY
         while room + _PADDING < columns:
             room *= 2
-        self.capacity = room + _PADDING
-        alive = int(self.counters[COUNT])
-        reals, ints = np.zeros((ALL_REALS, self.capacity)), np.zeros((ALL_INTS, self.capacity), np.int64)
-        reals[:, :alive], ints[:, :alive] = self.reals[:, :alive], self.ints[:, :alive]
-        self.reals, self.ints = reals, ints
-        if len(self.edge_weights) < _EDGES_PER_COLUMN * self.capacity:
-            self.reserve_edges(_EDGES_PER_COLUMN * self.capacity)
-        self._bind()
+        counters, reals, ints, alive = self.counters, self.reals, self.ints, int(self.counters[COUNT])
+        self._allocate(room + _PADDING, len(self.edge_weights))
+        self.counters[:], self.reals[:, :alive], self.ints[:, :alive] = counters, reals[:, :alive], ints[:, :alive]
 
-    def _bind(self) -> None:
-        self.arrays = self.counters, self.reals, self.ints, self.edge_weights, self.edge_columns
+    def _allocate(self, capacity: int, edges: int) -> None:
+        """New memory, all zeros, with at least the usual room for pairs."""
+        edges = max(edges, _EDGES_PER_COLUMN * capacity)
+        memory = np.zeros(_HEAD + (ALL_REALS + ALL_INTS) * capacity + 2 * edges, np.int64)
+        memory[_CAPACITY] = self.capacity = capacity
+        self.arrays = (memory,)
+        self.counters, self.reals, self.ints, self.edge_weights, self.edge_columns = carve(memory)
 
 
 def layout() -> str:

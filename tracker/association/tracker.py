@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy import empty, uint8
 from numpy.typing import ArrayLike
@@ -20,9 +20,14 @@ from tracker.association.plan import Plan
 from tracker.association.query import Estimates, estimate
 from tracker.association.snapshot import Snapshot, read_snapshot, write_snapshot
 from tracker.association.state import COUNT, State
-from tracker.association.step import ASK_SOLVER, step
+from tracker.association.stages import ASK_SOLVER
+from tracker.association.step import step
 from tracker.errors import ConfigError, DetectionsError, FrameError, SnapshotError
 from tracker.types import BLOCK_BYTES, Detections, Flow, Frame, Tracks, tracks_of_block
+
+if TYPE_CHECKING:
+    from tracker.association.explain import Explainer
+    from tracker.association.explanation import Explanation
 
 _STEADY = 0.05  # a gap this close to a whole number of frames is that number: jitter of the clock changes nothing
 _LONGEST_STEP_FRAMES = 10_000.0  # a longer gap counts as this; a prediction over it is meaningless anyway
@@ -97,6 +102,7 @@ class Tracker:
         class_names: the model's, for plans whose class rules name classes.
         on_event: called with each `Event` (born, confirmed, lost, recovered, ended) at the end of the `update` or
             `reset` that it happens in, whose caller gets what it raises. Without it nothing is spent on events.
+        explain: keep what `explain` needs, see `keep_explanations`.
 
     Raises:
         ConfigError: a frame rate that is not a positive number; class names are missing.
@@ -111,6 +117,7 @@ class Tracker:
         class_names: Sequence[str] = (),
         *,
         on_event: Callable[[Event], object] | None = None,
+        explain: bool = False,
     ) -> None:
         if isinstance(frame_rate, bool) or not isinstance(frame_rate, (int, float)) or not 0 < frame_rate < math.inf:
             raise ConfigError(f"expected frame_rate as frames per second above 0, got {frame_rate!r}")
@@ -121,6 +128,8 @@ class Tracker:
         self._past = 1 if plan.looks_back else None
         self._on_event = on_event
         self._log = EventLog(plan)
+        self._explainer: Explainer | None
+        self.keep_explanations(explain)
         self.reset()
 
     def reset(self) -> None:
@@ -133,6 +142,8 @@ class Tracker:
         self._wardrobe = Wardrobe(self.plan) if self.plan.needs else None
         self._clock = Clock(self.frame_rate)
         self._alive = 0
+        if self._explainer is not None:
+            self._explainer.forget()
         self._tell(self._log.reset())
 
     def update(
@@ -155,7 +166,7 @@ class Tracker:
                 stamp moves nothing; a later one moves the tracks by the real time.
             flow: optical flow between the frame before and this one, for plans that carry masks along it.
             camera: (2, 3) affine map of the picture before onto this one, px, as `tracker.camera` estimates it: every
-                track is moved by it before it is predicted.
+                track is moved by it before it is predicted. Masks that tracks keep stay where they are.
 
         Returns:
             All live tracks after this frame.
@@ -179,6 +190,8 @@ class Tracker:
             state.reserve(most)
         if affine is not None:
             move_tracks(self._table, state.reals, self._alive, affine)
+        if self._explainer is not None:
+            self._explainer.keep(state, detections, dt, self._past, looks)
         block = empty((most + 7 & -8) * BLOCK_BYTES, uint8)
         frame_of = detections.boxes, scores, detections.labels, dt, self._past, looks, block
         counts = step(self._table, *state.arrays, *frame_of)
@@ -202,8 +215,8 @@ class Tracker:
         From the last frame on, a track goes on with the velocity of its filter, which halves every `half_life_s` from
         the moment when the track was last seen: who is out of sight comes to rest. The next frame's prediction (and
         with it the next answer) keeps the full velocity, as the published systems do. In motion "none" boxes rest,
-        velocities are 0 and covariances NaN. Where a plan shows detections' own boxes (`show_last`), this is still
-        the filter's estimate.
+        velocities are 0 and covariances NaN. Where a plan shows detections' own boxes (`detection_share`), this is
+        still the filter's estimate.
 
         Args:
             time_s: on the clock of the stamps given to `update`, not before the last frame. A time more than 10,000
@@ -227,6 +240,38 @@ class Tracker:
         frames = min(max(now - last, 0.0) * self.frame_rate, _LONGEST_STEP_FRAMES)
         motion = MOTIONS[self.plan.motion]
         return estimate(motion, self._state, frames, now, frame_rate=self.frame_rate, half_life_s=half_life_s)
+
+    def keep_explanations(self, on: bool = True) -> None:
+        """Copy all tracks before every frame from now on, so that `explain` can tell about it; or stop that.
+
+        Off, the default, nothing is kept and no time is spent.
+        """
+        self._explainer = None
+        if on:
+            from tracker.association.explain import Explainer  # loaded for those who ask
+
+            self._explainer = Explainer(self.plan, self._table, self.class_names)
+
+    def explain(self, track: int | None = None, *, detection: int | None = None) -> Explanation:
+        """Why a track took its detection or none, or why a detection went where it went, in the last frame.
+
+        The frame runs again on copies, stage by stage; no result changes. The first time a process asks, a kernel is
+        compiled or loaded, which takes seconds.
+
+        Args:
+            track: id of a track that lived before or after the frame.
+            detection: row of the frame's detections, instead.
+
+        Returns:
+            Every stage with every candidate, its cues, total, gate and verdict; `print` shows it as a table.
+
+        Raises:
+            ConfigError: explanations are not kept, there is no such track or detection, or both or none are given.
+            FrameError: there was no frame since `keep_explanations`, or since a reset.
+        """
+        if self._explainer is None:
+            raise ConfigError("expected a tracker that keeps explanations: call keep_explanations() before the frame")
+        return self._explainer.explain(self._state, self._clock.time_s, track, detection)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all of the tracker to one file, between two frames; `load` goes on from there.

@@ -28,7 +28,7 @@ COMMANDS = {
     "convert": "rewrite a dataset's files in another format: MOT, MOTS, KITTI, STEP, YouTube-VIS, DAVIS",
     "systems": "list the tracking systems and what --set can change",
     "doctor": "say what is installed, which devices really run, and what to mend",
-    "models": "say what an ONNX file is and whether the engine can run it",
+    "models": "fetch models by name, verify them, and say what an ONNX file is",
 }
 """Each command is a module of this package with `add_arguments(parser)` and `execute(arguments) -> exit code`."""
 

@@ -34,6 +34,9 @@ class ReplayConfig(OutputConfig, GuidanceConfig):
     set: dict[str, Any] = option(
         {}, "change a parameter of the system (`tracker systems NAME` lists them)", metavar="NAME=VALUE"
     )
+    explain: str | None = option(
+        None, "print why track ID took its detection, or none, in the frame with number FRAME", metavar="ID@FRAME"
+    )
     source: str | None = option(None, "the video of the run, for outputs that need its images", metavar="VIDEO")
 
 
@@ -67,6 +70,8 @@ def replay(config: ReplayConfig) -> int:
         associator, system, options = _open_tracker(config, header)
         info = RunInfo(header.source, header.fps, header.size, header.class_names, header.model, system)
         check = _Check(recording, _images(config, stack))
+        asked, explanations = _asked(config.explain), list[str]()
+        associator.tracker.keep_explanations(asked is not None)
         rehearse(associator, [SINKS[name][0] for name, _ in parts], info)
         sinks = open_sinks(parts, info, config, associator.plan)
         progress.start(min(len(recording), config.max_frames or sys.maxsize))
@@ -74,6 +79,8 @@ def replay(config: ReplayConfig) -> int:
         def on_frame(frame: Frame, tracks: Tracks) -> None:
             progress(frame, tracks)
             check(frame, tracks)
+            if asked is not None and frame.index == asked[1]:
+                explanations.append(str(associator.tracker.explain(asked[0])))
 
         try:
             report = pipeline.replay(check, associator, sinks, max_frames=config.max_frames, on_frame=on_frame)
@@ -84,6 +91,10 @@ def replay(config: ReplayConfig) -> int:
     print_summary(report, config.recording, [path for _, path in parts], config)
     own = (system, options) == (header.system, dict(header.options))
     _print_verdict(config, recording, check.first_other if own else None, own=own)
+    if asked is not None:
+        if not explanations:
+            raise ConfigError(f"expected a frame of the recording for --explain, got {asked[1]}")
+        print(explanations[0], file=sys.stderr if config.output == "-" else sys.stdout)
     return 0
 
 
@@ -123,6 +134,16 @@ def _open_tracker(config: ReplayConfig, header: Header) -> tuple[Guided, str, di
     if config.source is None and (associator.plan.flow != "none" or config.camera):
         raise ConfigError(f"tracker {system!r} looks at images here; give their source with --source")
     return guide(associator, config), system, options
+
+
+def _asked(explain: str | None) -> tuple[int, int] | None:
+    """Track and frame that are to be explained."""
+    if explain is None:
+        return None
+    number, at, frame = explain.partition("@")
+    if not (at and number.isdecimal() and frame.isdecimal()):
+        raise ConfigError(f"expected --explain as ID@FRAME, such as 5@120, got {explain!r}")
+    return int(number), int(frame)
 
 
 def _images(config: ReplayConfig, stack: contextlib.ExitStack) -> Iterator[Frame] | None:

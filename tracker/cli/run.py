@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from tracker.cli.config import add_flags, load, option
 from tracker.cli.guidance import GuidanceConfig, check_needs, guide
+from tracker.cli.models import pull_named
 from tracker.cli.outputs import OutputConfig, choose_parts, limit_length, open_sinks, print_summary
 from tracker.errors import ConfigError
 
@@ -41,9 +42,12 @@ class NetworkConfig:
     """Flags about the network."""
 
     model: str | None = option(
-        None, "ONNX file, or 'street' for the built-in network (knows the synthetic street only)"
+        None, "ONNX file, a name of `tracker models list`, or 'street' (built in, knows the synthetic street only)"
     )
-    family: str | None = option(None, "what kind of network it is, where the file does not say: yolo, yolox, panoptic")
+    pull: bool = option(False, "fetch the named model first where it is not on this machine yet")
+    family: str | None = option(
+        None, "what kind of network it is, where the file does not say: yolo, yolox, rfdetr ..."
+    )
     device: str = option("auto", "where the network runs", choices=("auto", "cpu", "cuda", "tensorrt"))
     allow_cpu: bool = option(False, "go on with a CPU when the asked device is missing")
     threads: int | None = option(None, "CPU threads of the network", parse=int)
@@ -141,9 +145,11 @@ def _open(config: RunConfig, stack: contextlib.ExitStack) -> tuple[Source, Model
 
     if config.model is None:
         raise ConfigError(
-            "no model given: add --model FILE.onnx, or --model street for the built-in network, which knows the "
-            "synthetic street only"
+            "no model given: add --model FILE.onnx, or a name such as --model rfdetr-seg-nano after `tracker models "
+            "pull rfdetr-seg-nano`; the built-in --model street knows the drawn people and cars of synth:street only"
         )
+    if config.pull:
+        pull_named(config.model, quiet=config.quiet)
     source = stack.enter_context(open_source(config.source))
     nameless = dataclasses.replace(plan(config.tracker, **config.set), classes=(), groups=())
     compiling = threading.Thread(target=Tracker(nameless).warmup, name="compile")

@@ -18,12 +18,12 @@ def execute(arguments: argparse.Namespace) -> int:
 
     if arguments.name is None:
         for system in SYSTEMS.values():
-            print(f"{system.name:<12}{system.title}, arXiv:{system.paper} (needs {', '.join(system.needs)})")
+            print(f"{system.name:<12}{system.title}, {system.source} (needs {', '.join(system.needs)})")
         return 0
     if arguments.name not in SYSTEMS:
         raise ConfigError(f"no system {arguments.name!r}; there are {', '.join(SYSTEMS)}")
     system = SYSTEMS[arguments.name]
-    print(f"{system.title}, arXiv:{system.paper}\n{textwrap.fill(system.notes, 100)}\n")
+    print(f"{system.title}, {system.source}\n{textwrap.fill(system.notes, 100)}\n")
     for name, (default, text) in options(system.name).items():
         print(f"  {name + '=' + str(default):<32}{text}")
     return 0

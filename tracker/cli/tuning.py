@@ -62,7 +62,8 @@ def parse_space(system: str, texts: Sequence[str]) -> list[Parameter]:
         ConfigError: no such system or option, or a range that makes no sense.
     """
     known = options(system)
-    usual = [*SYSTEMS[system].options, *(name for name in _ALWAYS if name in known)]
+    named = [name for name in SYSTEMS[system].options if not isinstance(known[name][0], str)]
+    usual = [*named, *(name for name in _ALWAYS if name in known)]
     space = []
     for text in texts or usual:
         name, equals, values = text.partition("=")
@@ -105,7 +106,7 @@ def _around(name: str, default: Any) -> Parameter:
     if isinstance(default, float) and 0 <= default <= 1:
         return Parameter(name, (), max(0.0, default - _SPREAD), min(1.0, default + _SPREAD))
     if isinstance(default, float) and math.isfinite(default):  # a distance, or another number with a unit
-        return Parameter(name, (), *sorted((default / 2, default * 2)))
+        return Parameter(name, (), min(default / 2, default * 2), max(default / 2, default * 2))
     raise ConfigError(f"say which values of {name} (default {default!r}) to search: {name}=low..high or {name}=a|b")
 
 

@@ -23,6 +23,7 @@ from tracker.errors import ConfigError, ModelError, ModelNotFoundError
 from tracker.models.card import ModelCard, Size, read_card
 from tracker.models.coco import COCO_CLASSES
 from tracker.models.geometry import Placement, place, to_tensor
+from tracker.models.registry import Entry, locate, lookup
 from tracker.models.session import Session, SessionConfig, TensorSpec
 from tracker.types import Detections, Frame
 
@@ -30,6 +31,7 @@ FAMILIES: dict[str, str] = {
     "yolo": "tracker.models.yolo:Yolo",
     "yolox": "tracker.models.yolox:Yolox",
     "panoptic": "tracker.models.panoptic:PanopticNet",
+    "rfdetr": "tracker.models.rfdetr:RfDetr",
 }
 """Family -> the class that knows it, imported when a model of the family is opened."""
 
@@ -216,7 +218,8 @@ def open_model(
     """Open an ONNX file as a model of its family, warmed up.
 
     Args:
-        path: the file, or the bare name of a model that the wheel carries, such as "street".
+        path: the file, the bare name of a model that the wheel carries, such as "street", or that of a registered one
+            which `tracker models pull` has fetched; nothing is fetched here.
         family: row of `FAMILIES`; needed only where the file does not say what it is.
         device: "auto", "cpu", "cuda" or "tensorrt".
         min_score: see `ModelConfig`, as for the following ones; None takes the default written there.
@@ -232,8 +235,9 @@ def open_model(
         warmup: run one dummy frame now, so that the first real one is not slow.
 
     Raises:
-        ModelNotFoundError: no such file.
-        ModelError: not an ONNX model; family unknown, not named, or not the file's; inputs or outputs that do not fit.
+        ModelNotFoundError: no such file, or a registered model that is not on this machine.
+        ModelError: not an ONNX model; family unknown, not named, or not the file's; inputs or outputs that do not fit;
+            a registered model whose file has not the pinned SHA-256.
         ProviderError: the device does not run here.
         ConfigError: a setting out of range, or one that does not fit the file.
     """
@@ -244,8 +248,9 @@ def open_model(
     config = ModelConfig(**{name: value for name, value in settings.items() if value is not None})
     if family is not None and family not in FAMILIES:
         raise ModelError(f"expected a model family of {', '.join(FAMILIES)}, got {family!r}")
-    session = Session(_located(path), SessionConfig(device, allow_cpu=allow_cpu, threads=threads or 0, spin=spin))
-    model = _build(session, family, config)
+    file, entry = _located(path)
+    session = Session(file, SessionConfig(device, allow_cpu=allow_cpu, threads=threads or 0, spin=spin))
+    model = _build(session, family, config, entry)
     if warmup:
         model.warmup()
     return model
@@ -258,22 +263,31 @@ def family_class(name: str) -> type[Model]:
     return found
 
 
-def _located(path: str | os.PathLike[str]) -> Path:
-    """The file of a built-in model's bare name; any other path as it is."""
+def _located(path: str | os.PathLike[str]) -> tuple[Path, Entry | None]:
+    """The file of a built-in or registered model's bare name, with its entry; any other path as it is."""
     built_in = {file.stem: file for file in _ASSETS.glob("*.onnx")}
     file = Path(path)
     if str(path) in built_in:
-        return built_in[str(path)]
+        return built_in[str(path)], None
+    entry = lookup(str(path))
+    if entry is not None:
+        if entry.family not in FAMILIES:
+            kind = entry.family or entry.task
+            raise ModelError(f"model {entry} cannot be run here: expected one of {', '.join(FAMILIES)}, got {kind}")
+        return locate(entry), entry
     if not file.exists():
-        raise ModelNotFoundError(f"no model file {file}; built-in models: {', '.join(sorted(built_in)) or 'none'}")
-    return file
+        listed = ", ".join(sorted(built_in)) or "none"
+        raise ModelNotFoundError(f"no model file {file}; built-in models: {listed}; others: tracker models list")
+    return file, None
 
 
-def _build(session: Session, family: str | None, config: ModelConfig) -> Model:
+def _build(session: Session, family: str | None, config: ModelConfig, entry: Entry | None = None) -> Model:
     try:
         card = read_card(session.metadata)
     except ModelError as reason:
         raise ModelError(f"{session.path}: {reason}") from None
+    if entry is not None:
+        card = entry.describe(card or family_class(entry.family).assumed)
     if card is None:
         if family is None:
             raise ModelError(f"{session.path} does not say what it is; name its family: {', '.join(FAMILIES)}")

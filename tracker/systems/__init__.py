@@ -1,4 +1,4 @@
-"""SYSTEMS: each published system as one row of data, and trackers made from it by name.
+"""SYSTEMS: each published system, and our own, as one row of data, and trackers made from it by name.
 
 A row's options are the names that the command line and TOML files use. Every number of the plan's life cycle is one
 (`max_coast_frames`, `birth_score`, ...); a row adds names for what its stages mean (`match_iou`, `low_score`, ...) and
@@ -14,7 +14,7 @@ from typing import Any
 from tracker.association import Plan, Tracker
 from tracker.association.events import Event
 from tracker.errors import ConfigError
-from tracker.systems.boxes import BOTSORT, BYTETRACK, OCSORT, SORT
+from tracker.systems.boxes import BOTSORT, BYTETRACK, OCSORT, SORT, STEADY
 from tracker.systems.segments import (
     MOTION_DEEPLAB,
     MOTSNET,
@@ -34,8 +34,8 @@ __all__ = ["SYSTEMS", "Option", "System", "create", "options", "plan"]
 SYSTEMS: dict[str, System] = {
     system.name: system
     for system in (
-        SORT, BYTETRACK, OCSORT, BOTSORT, STEP_B1, STEP_B2, STEP_B3, MOTION_DEEPLAB, MOTSNET, TRACK_RCNN, TRACK_RCNN_CENTRE,
-        TRACK_RCNN_MASK, VPSNET, SIAMMOT,
+        SORT, BYTETRACK, OCSORT, BOTSORT, STEADY, STEP_B1, STEP_B2, STEP_B3, MOTION_DEEPLAB, MOTSNET, TRACK_RCNN,
+        TRACK_RCNN_CENTRE, TRACK_RCNN_MASK, VPSNET, SIAMMOT,
     )
 }  # fmt: skip
 
@@ -46,6 +46,7 @@ def create(
     frame_rate: float = 30.0,
     class_names: Sequence[str] = (),
     on_event: Callable[[Event], object] | None = None,
+    explain: bool = False,
     **overrides: Any,
 ) -> Tracker:
     """Make a fresh tracker of a published system.
@@ -54,13 +55,13 @@ def create(
         name: key of `SYSTEMS`.
         frame_rate: nominal frames per second of the stream.
         class_names: the model's, for systems with rules for classes.
-        on_event: see `Tracker`.
+        on_event, explain: see `Tracker`.
         overrides: options of this system, by the names that `options(name)` lists.
 
     Raises:
         ConfigError: no such system or option, or a value that makes no sense.
     """
-    return Tracker(plan(name, **overrides), frame_rate, class_names, on_event=on_event)
+    return Tracker(plan(name, **overrides), frame_rate, class_names, on_event=on_event, explain=explain)
 
 
 def plan(name: str, **overrides: Any) -> Plan:

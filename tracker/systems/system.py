@@ -23,13 +23,13 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """A published system.
+    """A published system, or one of our own.
 
     Attributes:
         name: what users type.
         title: its name in print.
-        paper: arXiv id.
-        plan: its association, with the defaults of the authors' code.
+        paper: arXiv id, or "own".
+        plan: its association, with the defaults of the authors' code, or ours.
         needs: parts of `Detections` that it uses: "boxes", "masks", "embeddings", ...
         options: names for numbers of its stages.
         presets: name -> fields of the plan that differ, for data sets with numbers of their own; the first one is the
@@ -45,3 +45,8 @@ class System:
     options: dict[str, Option]
     notes: str
     presets: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def source(self) -> str:
+        """Where it comes from, for people."""
+        return "our own" if self.paper == "own" else f"arXiv:{self.paper}"

@@ -1,0 +1,107 @@
+"""SiamMOT's solver on cases of our own: rows of sleeping tracks, the score 1.0, who suppresses whom."""
+
+import numpy as np
+import pytest
+
+from tracker.systems import create
+from tracker.types import Detections, TrackState
+
+A, B = [0, 0, 40, 80], [200, 0, 240, 80]
+NEAR_A = [4, 0, 44, 80]  # overlaps A by 0.8
+
+
+def rows(*given):
+    """Detections from (box, score, track id or -1)."""
+    boxes, scores, ids = zip(*given, strict=True) if given else ([], [], [])
+    return Detections(np.array(boxes, np.float32).reshape(-1, 4), np.array(scores), track_ids=np.array(ids, np.int64))
+
+
+def begin(**options):
+    """A tracker with track 1 on A."""
+    tracker = create("siammot", **{"keep_score": 0.4, "resume_score": 0.4, "max_coast_frames": 3, **options})
+    assert tracker.update(rows((A, 0.9, -1))).ids.tolist() == [1]
+    return tracker
+
+
+def said(tracks):
+    """Id -> state, row, misses."""
+    columns = tracks.ids.tolist(), tracks.states.tolist(), tracks.source.tolist(), tracks.misses.tolist()
+    return {i: (TrackState(state).name, row, misses) for i, state, row, misses in zip(*columns, strict=True)}
+
+
+def test_a_track_follows_its_row():
+    tracker = begin()
+    tracks = tracker.update(rows((B, 0.9, -1), (NEAR_A, 0.8, 1)))
+    assert said(tracks) == {1: ("CONFIRMED", 1, 0), 2: ("CONFIRMED", 0, 0)}
+    assert tracks.boxes[tracks.ids == 1].tolist() == [NEAR_A] and len(tracks.unmatched) == 0
+
+
+def test_too_weak_to_resume_but_strong_enough_to_keep():
+    """The row stays with its sleeping track, shows its box, and its time runs out all the same."""
+    tracker = begin(resume_score=0.6)
+    assert said(tracker.update(rows())) == {1: ("COASTING", -1, 1)}
+    for misses in (2, 3):
+        tracks = tracker.update(rows((NEAR_A, 0.5, 1)))
+        assert said(tracks) == {1: ("COASTING", 0, misses)} and len(tracks.unmatched) == 0
+        assert tracks.boxes.tolist() == [NEAR_A]
+    woken = create("siammot", resume_score=0.6, max_coast_frames=3)
+    for frame in (rows((A, 0.9, -1)), rows(), rows((NEAR_A, 0.5, 1))):
+        woken.update(frame)
+    assert said(woken.update(rows((A, 0.6, 1)))) == {1: ("CONFIRMED", 0, 0)}
+    tracks = tracker.update(rows((NEAR_A, 0.5, 1)))
+    assert said(tracks) == {} and tracks.unmatched.tolist() == [0], "killed with its row in hand, which comes back"
+
+
+def test_strong_enough_to_resume_but_too_weak_to_keep():
+    """Woken and put to sleep again in one frame: its time starts anew."""
+    tracker = begin(resume_score=0.4, keep_score=0.6)
+    tracker.update(rows())
+    assert said(tracker.update(rows())) == {1: ("COASTING", -1, 2)}
+    for _ in range(8):
+        tracks = tracker.update(rows((NEAR_A, 0.5, 1)))
+        assert said(tracks) == {1: ("COASTING", -1, 1)} and tracks.unmatched.tolist() == [0]
+    lives = [len(tracker.update(rows((NEAR_A, 0.3, 1)))) for _ in range(3)]
+    assert lives == [1, 1, 0], "below both its time runs on"
+
+
+def test_exactly_one_counts_as_nothing():
+    """As in the authors' code, where 1 and 2 mark what kind a row is."""
+    tracker = begin()
+    tracks = tracker.update(rows((A, 1.0, 1), (B, 1.0, -1)))
+    assert said(tracks) == {1: ("COASTING", -1, 1)} and tracks.unmatched.tolist() == [0, 1]
+    less = np.nextafter(np.float32(1), np.float32(0))
+    assert said(create("siammot").update(rows((A, less, -1)))) == {1: ("CONFIRMED", 0, 0)}
+
+
+def test_seen_tracks_come_before_sleeping_ones_and_these_before_detections():
+    tracker = begin()
+    tracker.update(rows((A, 0.9, 1), (B, 0.9, -1)))
+    tracker.update(rows((A, 0.9, 1)))  # 2 falls asleep
+    tracks = tracker.update(rows((NEAR_A, 0.95, -1), (NEAR_A, 0.9, 2), (A, 0.3, 1)))
+    assert said(tracks) == {1: ("COASTING", -1, 1), 2: ("COASTING", -1, 2)}, "the weak row hides both, and then sleeps"
+    tracks = tracker.update(rows((NEAR_A, 0.95, -1), (A, 0.45, 2)))
+    assert said(tracks) == {1: ("COASTING", -1, 2), 2: ("CONFIRMED", 1, 0)} and tracks.unmatched.tolist() == [0]
+
+
+def test_of_two_tracks_on_one_place_the_surer_stays():
+    tracker = begin()
+    tracker.update(rows((A, 0.9, 1), (B, 0.9, -1)))
+    tracks = tracker.update(rows((A, 0.6, 1), (NEAR_A, 0.7, 2), (A, 0.99, -1)))
+    assert said(tracks) == {1: ("COASTING", -1, 1), 2: ("CONFIRMED", 1, 0)}
+    assert tracks.unmatched.tolist() == [0, 2]
+
+
+def test_suppression_is_by_pairs_and_in_one_go():
+    """A row that lost suppresses nobody itself."""
+    boxes = [[0, 0, 40, 80], [12, 0, 52, 80], [24, 0, 64, 80]]  # neighbours overlap by 0.54 (pixels counted), ends not
+    tracks = create("siammot").update(rows(*zip(boxes, (0.9, 0.8, 0.7), (-1, -1, -1), strict=True)))
+    assert tracks.source.tolist() == [0, 2]
+    tracks = create("siammot").update(rows(*zip(boxes, (0.8, 0.9, 0.7), (-1, -1, -1), strict=True)))
+    assert tracks.source.tolist() == [1]
+
+
+@pytest.mark.parametrize("other", [2, 99])
+def test_rows_of_tracks_that_are_gone_start_nothing(other):
+    tracker = begin()
+    tracks = tracker.update(rows((B, 0.9, other), (A, 0.9, 1)))
+    assert said(tracks) == {1: ("CONFIRMED", 1, 0)} and tracks.unmatched.tolist() == [0]
