@@ -28,18 +28,19 @@ def irregular(r, count):
 
 @pytest.mark.parametrize("once", [False, True])
 def test_confirmation_takes_seconds(once):
-    """Time counts from the birth, or from the last frame in which the track was missed."""
+    """Time counts from the birth, or from the first sight after a miss."""
     phases = set()
     for seed in range(20):
         r = np.random.default_rng(seed)
         tracker = Tracker(replace(STILL, confirm_s=0.25, confirm_once=once, max_coast_frames=99), 100.0)
         since, settled = None, False
-        for now in irregular(r, 60).tolist():
-            seen = since is None or r.random() < 0.9
+        for k, now in enumerate(irregular(r, 60).tolist()):
+            seen = k == 0 or r.random() < 0.9
             tracks = tracker.update(one() if seen else Detections.empty(), time_s=now)
-            since = now if since is None or not seen else since
-            settled |= seen and now - since >= 0.25 - 1e-6
-            reported = seen and (now - since >= 0.25 - 1e-6 or (once and settled))
+            since = (now if since is None else since) if seen else None
+            long_enough = seen and now - since >= 0.25 - 1e-6
+            settled |= long_enough
+            reported = long_enough or (seen and once and settled)
             wanted = TrackState.COASTING if not seen else TrackState.CONFIRMED if reported else TrackState.TENTATIVE
             assert tracks.states.tolist() == [wanted]
             phases.add(wanted)

@@ -41,7 +41,7 @@ def test_bad_stages(fields, said):
     [
         ({"stages": ()}, "at least one stage"),
         ({"stages": [Stage()]}, "tuple of Stage"),
-        ({"motion": "xyz"}, "xysr, xyah, xywh, none, got 'xyz'"),
+        ({"motion": "xyz"}, "xysr, xyah, xywh, steady, none, got 'xyz'"),
         ({"max_coast_frames": -1}, "max_coast_frames"),
         ({"max_coast_frames": 2.0}, "whole number"),
         ({"confirm_hits": True}, "confirm_hits"),

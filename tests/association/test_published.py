@@ -192,7 +192,7 @@ def test_siammot_solver_frame_by_frame(golden, shared_or_golden, case):
     dormant, keep, birth, resume = data["params"]
     tracker = create(
         "siammot", max_coast_frames=int(dormant) - 1, keep_score=float(keep), birth_score=float(birth),
-        resume_score=float(resume),
+        resume_score=float(resume), inclusive_boxes=True,  # these boxes include their last pixel
     )  # fmt: skip
     pairs = []
     for k in range(int(data["n_frames"])):

@@ -198,7 +198,7 @@ def test_growth_and_heaps_change_no_result(name):
     roomy._state.reserve_edges(400_000)
     first = small._state.capacity
     for k in range(6):
-        corner = r.uniform(0, 30, (40 * 2**k // 4, 2))  # everybody on top of everybody
+        corner = r.uniform(0, 12, (40 * 2**k // 4, 2))  # everybody on top of everybody
         boxes = np.concatenate([corner, corner + r.uniform(40, 60, corner.shape)], 1)
         scores = np.where(r.random(len(boxes)) < 0.7, 0.98, r.uniform(0.2, 1, len(boxes)))
         detections = dressed(Detections(boxes.astype(np.float32), scores))

@@ -16,7 +16,8 @@ table.py     where the numbers of an encoded plan stand; checks.py what plans mu
 stages.py    one round of matching
 step.py      one frame: everything above, fused
 tracker.py   `Tracker`, the thin object around the step, and its clock
-snapshot.py  save and load; query.py any moment; events.py what happens to tracks; camera.py, warp.py, mining.py movement
+snapshot.py  save and load; query.py any moment; events.py what happens to tracks
+camera.py    camera motion that is given; warp.py, mining.py what optical flow says
 explain.py   why a frame came out as it did: rerun.py its stages once more, rounds.py their pairs, explanation.py values
 """
 

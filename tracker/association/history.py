@@ -22,10 +22,12 @@ from tracker.association.state import (
     HITS,
     LAST_BOX,
     MEASURED,
+    MEMORY_REALS,
     MISSES,
     PAST,
     PAST_FRAMES,
     PHASE,
+    REALS,
     SEEN,
     SOURCE,
     STEP,
@@ -79,7 +81,8 @@ def note(longest, reals, ints, i, frame, x1, y1, x2, y2):  # type: ignore[no-unt
 def forget_past(reals, ints, i):  # type: ignore[no-untyped-def]
     """Column `i` for a new track."""
     ints[TRAIL, i] = 0
-    reals[HEADING, i], reals[HEADING + 1, i] = 0.0, 0.0
+    for r in range(MEMORY_REALS, REALS):  # all of it: a snapshot says nothing about tracks that are gone
+        reals[r, i] = 0.0
 
 
 @inlined

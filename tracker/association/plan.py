@@ -347,10 +347,10 @@ class Plan:
         return table
 
     def _encode_classes(self, class_names: Sequence[str]) -> list[tuple[float, ...]]:
+        rules = {index: rule for rule in self.classes if (index := _index(rule.label, class_names)) is not None}
         groups: dict[int, int] = {}
         for k, group in enumerate(self.groups):
             groups |= {index: -1 - k for label in group if (index := _index(label, class_names)) is not None}
-        rules = {index: rule for rule in self.classes if (index := _index(rule.label, class_names)) is not None}
         return [
             rules.get(index, ClassRule(index))._encode(index, groups.get(index, index))
             for index in sorted(rules.keys() | groups.keys())

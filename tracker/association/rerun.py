@@ -20,6 +20,7 @@ from tracker.association.backend import solve_outside
 from tracker.association.cues import overlap
 from tracker.association.looks import Looks
 from tracker.association.plan import PHASES, Plan
+from tracker.association.stages import ASK_SOLVER
 from tracker.association.state import (
     COASTING,
     DETECTION_BOX,
@@ -35,7 +36,6 @@ from tracker.association.state import (
     USABLE,
     State,
 )
-from tracker.association.stages import ASK_SOLVER
 from tracker.association.step import step
 from tracker.association.table import (
     BIRTH_IOU,

@@ -19,8 +19,8 @@ from tracker.association.motion import MOTIONS
 from tracker.association.plan import Plan
 from tracker.association.query import Estimates, estimate
 from tracker.association.snapshot import Snapshot, read_snapshot, write_snapshot
-from tracker.association.state import COUNT, State
 from tracker.association.stages import ASK_SOLVER
+from tracker.association.state import COUNT, State
 from tracker.association.step import step
 from tracker.errors import ConfigError, DetectionsError, FrameError, SnapshotError
 from tracker.types import BLOCK_BYTES, Detections, Flow, Frame, Tracks, tracks_of_block

@@ -1,6 +1,6 @@
 """SiamMOT: detections, and where a network finds each track again, in one pass per frame.
 
-    network, tracker = open_siammot("folder"), create("siammot", inclusive_boxes=False)
+    network, tracker = open_siammot("folder"), create("siammot")
     for frame in frames:
         tracks = tracker.update(network(frame))
         network.follow(tracks)
@@ -33,10 +33,10 @@ GRAPHS = ("trunk", "boxes", "template", "motion")
 """Files of a set, `trunk.onnx` and so on."""
 
 CHUNK = 64
-"""Tracks that the motion graph takes at once: it needs some 5 MB for each."""
+"""Tracks that the motion graph takes at once: ONNX Runtime's memory grew by some 9 MB for each, from 10 to 100."""
 
 _MAPS = ("p2", "p3", "p4", "p5")
-_PER_SET = ("amodal", "level_counts", "template", "search_scale", "min_score", "detection_nms", "proposals")
+_PER_SET = ("motion", "amodal", "level_counts", "template", "search_scale", "min_score", "detection_nms", "proposals")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -55,7 +55,8 @@ def create(
         name: key of `SYSTEMS`.
         frame_rate: nominal frames per second of the stream.
         class_names: the model's, for systems with rules for classes.
-        on_event, explain: see `Tracker`.
+        on_event: see `Tracker`.
+        explain: see `Tracker`.
         overrides: options of this system, by the names that `options(name)` lists.
 
     Raises:

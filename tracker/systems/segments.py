@@ -240,7 +240,6 @@ SIAMMOT = System(
     plan=Plan(
         stages=(),
         motion="none",
-        inclusive_boxes=True,
         suppress_iou=0.5,
         birth_score=0.6,
         keep_score=0.4,
