@@ -319,7 +319,7 @@ def test_suppressed_rows():
     assert weak.match is None and verdicts(weak.stages[0]) == {2: "score 0.200 below keep_score 0.4"}
     ends = [tracker.explain(detection=j).outcome for j in range(5)]
     assert ends[0] == "detection 0 went to track 1, its own row"
-    assert ends[1].endswith("suppressed by detection 0 (iou 0.952 >= 0.5)")
+    assert ends[1].endswith("suppressed by detection 0 (iou 0.951 >= 0.5)")
     assert ends[3].endswith("it is about track 9, which lives no more")
     assert "own rows" in str(weak)
 

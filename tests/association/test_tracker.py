@@ -204,7 +204,7 @@ def test_growth_and_heaps_change_no_result(name):
         detections = dressed(Detections(boxes.astype(np.float32), scores))
         assert same_tracks(small.update(detections), roomy.update(detections))
     assert small._state.capacity > first
-    if small.plan.stages:
+    if small.plan.stages and small.plan.birth_iou == 1:  # otherwise few tracks start in a heap
         assert len(small._state.edge_weights) > 8 * small._state.capacity, "the heap did not fill the pair buffers"
     assert small._state.capacity * 8 % 4096 != 0
 
