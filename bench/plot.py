@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
-WIDTH, HEIGHT = 760, 460
-LEFT, RIGHT, TOP, BOTTOM = 74, 210, 46, 54
+WIDTH, HEIGHT = 800, 460
+LEFT, RIGHT, TOP, BOTTOM = 74, 250, 46, 54
 COLOURS = ("#2f7ed8", "#d9822b", "#2a9d62", "#c0508f", "#8a6fd1", "#b8a11e", "#d1495b", "#4aa7b5", "#8d8d8d")
 """Of middle brightness, to stand out from white as well as from black."""
 
