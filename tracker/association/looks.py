@@ -98,8 +98,9 @@ class Gallery:
     ) -> None:
         """After a step: follow the tracks to their new columns and take the embeddings of the detections they took."""
         slots = np.where(was >= 0, self.slots[was] if len(self.slots) else -1, -1)
-        ended = np.setdiff1d(self.slots[self.slots >= 0], slots)
-        self.counts[ended] = 0
+        kept = np.zeros(len(self.counts), bool)
+        kept[slots[slots >= 0]] = True
+        self.counts[~kept] = 0
         self.slots = slots
         if not embeddings.size:  # nobody, or nobody's
             return
