@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import abstractmethod
 from pathlib import Path
 from typing import ClassVar
 
@@ -117,8 +118,9 @@ class _WriterSink(Sink):
         except OSError as error:
             raise self._failed(error) from None
 
+    @abstractmethod
     def _open(self, path: Path) -> Writer:
-        raise NotImplementedError
+        """The writer behind this sink."""
 
     def _objects(self, frame: Frame, tracks: Tracks) -> FrameObjects:
         """Confirmed tracks with masks that share no pixel: the higher score keeps them, then the earlier row."""
@@ -169,8 +171,9 @@ class _FolderSink(_WriterSink):
         mark.touch()
         return FolderWriter(path, self._encode, f"{{:0{self.digits}d}}.png", self.first_frame)
 
+    @abstractmethod
     def _encode(self, frame: FrameObjects) -> bytes:
-        raise NotImplementedError
+        """A frame's picture, as the bytes of its file."""
 
 
 class MotsPngSink(_FolderSink):

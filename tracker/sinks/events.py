@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import Any
 
@@ -11,7 +10,7 @@ from tracker.association.plan import Plan
 from tracker.errors import SinkError
 from tracker.sinks.run_info import RunInfo
 from tracker.sinks.sink import Sink
-from tracker.sinks.textfile import TextFile
+from tracker.sinks.textfile import TextFile, as_line
 from tracker.types import Frame, Tracks
 
 SCHEMA = "trackstream.events/1"
@@ -44,16 +43,7 @@ class EventsSink(Sink):
         self._info = info
         self._log = EventLog(plan)
         self._file = TextFile(path)
-        header = {
-            "schema": SCHEMA,
-            "source": info.source,
-            "fps": info.fps,
-            "size": info.size,
-            "model": info.model,
-            "system": info.system,
-            "class_names": info.class_names,
-        }
-        self._file.write(_line(header))
+        self._file.write(as_line({"schema": SCHEMA, **info.header()}))
 
     def write(self, frame: Frame, tracks: Tracks) -> None:
         """Append a line for each event of the frame.
@@ -72,7 +62,7 @@ class EventsSink(Sink):
 
     def _append(self, events: list[Event]) -> None:
         try:
-            self._file.write("".join(_line(self._row(event)) for event in events))
+            self._file.write("".join(as_line(self._row(event)) for event in events))
         except SinkError:
             self._log.close()  # `close` is still to come and would fail again
             raise
@@ -93,7 +83,3 @@ class EventsSink(Sink):
             "age_s": round(event.age_s, 6),
             "reason": event.reason,
         }
-
-
-def _line(value: dict[str, Any]) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False) + "\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 from tracker.masks import Rle
 from tracker.sinks.run_info import RunInfo
 from tracker.sinks.sink import Sink
-from tracker.sinks.textfile import TextFile
+from tracker.sinks.textfile import TextFile, as_line
 from tracker.types import Frame, Tracks, TrackState
 
 SCHEMA = "trackstream.tracks/1"
@@ -44,16 +43,7 @@ class JsonlSink(Sink):
         self._info = info
         self._masks = masks
         self._file = TextFile(path)
-        header = {
-            "schema": SCHEMA,
-            "source": info.source,
-            "fps": info.fps,
-            "size": info.size,
-            "model": info.model,
-            "system": info.system,
-            "class_names": info.class_names,
-        }
-        self._file.write(_line(header))
+        self._file.write(as_line({"schema": SCHEMA, **info.header()}))
 
     def write(self, frame: Frame, tracks: Tracks) -> None:
         """Append the frame's line.
@@ -85,12 +75,8 @@ class JsonlSink(Sink):
             if rles is not None:
                 entry["mask"] = rles[row] if taken else None
             rows.append(entry)
-        self._file.write(_line({"frame": frame.index, "time_s": round(frame.time_s, 6), "tracks": rows}))
+        self._file.write(as_line({"frame": frame.index, "time_s": round(frame.time_s, 6), "tracks": rows}))
 
     def close(self) -> None:
         """Close the file; standard output stays open."""
         self._file.close()
-
-
-def _line(value: dict[str, Any]) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False) + "\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +29,10 @@ class RunInfo:
     def class_name(self, label: int) -> str:
         """Name of a class index; the index itself as text where no name is known."""
         return self.class_names[label] if 0 <= label < len(self.class_names) else str(label)
+
+    def header(self) -> dict[str, Any]:
+        """All of it, for the first line of a JSON output."""
+        return {
+            "source": self.source, "fps": self.fps, "size": self.size, "model": self.model, "system": self.system,
+            "class_names": self.class_names,
+        }  # fmt: skip

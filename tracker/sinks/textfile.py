@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sys
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from tracker.errors import SinkError
 
@@ -66,6 +67,11 @@ def make_parent(path: str | os.PathLike[str]) -> None:
         parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SinkError(f"cannot create the folder {parent}: {_reason(error)}") from None
+
+
+def as_line(value: dict[str, Any]) -> str:
+    """A line of JSON: compact, and an error rather than a number that JSON does not have."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _cannot_write(name: str, error: OSError) -> SinkError:

@@ -142,6 +142,11 @@ STEADY = System(
     "(30.2 against 32.6).",
 )
 
+_OVERLAP_OR_LIKENESS = (
+    Term("iou"),
+    Term("embedding_cosine", weight=-0.5, bias=1.0, most=0.5, least_overlap=0.5),
+)
+
 BOTSORT = System(
     name="botsort",
     title="BoT-SORT: Robust Associations Multi-Pedestrian Tracking",
@@ -151,10 +156,7 @@ BOTSORT = System(
             Stage(
                 tracks=("confirmed", "coasting"),
                 score_above=0.6,
-                terms=(
-                    Term("iou"),
-                    Term("embedding_cosine", weight=-0.5, bias=1.0, most=0.5, least_overlap=0.5),
-                ),
+                terms=_OVERLAP_OR_LIKENESS,
                 combine="best",
                 gate=0.2,
                 fuse_score=True,
@@ -163,10 +165,7 @@ BOTSORT = System(
             Stage(
                 tracks=("tentative",),
                 score_above=0.6,
-                terms=(
-                    Term("iou"),
-                    Term("embedding_cosine", weight=-0.5, bias=1.0, most=0.5, least_overlap=0.5),
-                ),
+                terms=_OVERLAP_OR_LIKENESS,
                 combine="best",
                 gate=0.3,
                 fuse_score=True,
@@ -185,13 +184,8 @@ BOTSORT = System(
     ),
     needs=("boxes",),
     options={
-        "high_score": Option(
-            "detections above are matched first", ((0, "score_above"), (1, "score_below"), (2, "score_above"))
-        ),
-        "low_score": Option("detections between this and high_score only continue tracks", ((1, "score_above"),)),
+        **BYTETRACK.options,
         "match_iou": Option("least overlap times score, or likeness, in the first round", ((0, "gate"),)),
-        "low_match_iou": Option("least overlap in the round of low scores", ((1, "gate"),)),
-        "tentative_match_iou": Option("least overlap times score for a track of one frame", ((2, "gate"),)),
     },
     notes="With embeddings a pair is as good as the better of overlap and likeness, 1 - cosine distance / 2, which "
     "counts from an overlap of 0.5 and a cosine distance of 0.5 down. Without embeddings it goes by boxes "
