@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+
+from tracker import _jit
 
 SCRIPT = """
 import numpy as np
@@ -53,8 +56,6 @@ def test_a_read_only_home_still_works(tmp_path: Path) -> None:
 
 
 def test_nothing_writable_means_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tracker import _jit
-
     monkeypatch.setattr(_jit, "_writable", lambda folder: False)
     _jit.cache_folder.cache_clear()
     try:
@@ -74,8 +75,6 @@ def test_caches_of_old_versions_go(tmp_path: Path) -> None:
 
 
 def test_a_user_without_name_and_home_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tracker import _jit
-
     monkeypatch.setattr(_jit.os.path, "expanduser", lambda path: path)
     monkeypatch.setattr(_jit.tempfile, "gettempdir", lambda: str(tmp_path))
     for name in ("XDG_CACHE_HOME", "NUMBA_CACHE_DIR", "USER", "LOGNAME"):
@@ -85,3 +84,30 @@ def test_a_user_without_name_and_home_works(tmp_path: Path, monkeypatch: pytest.
         assert str(_jit.cache_folder()).startswith(str(tmp_path / "trackstream-"))
     finally:
         _jit.cache_folder.cache_clear()
+
+
+def test_a_change_reaches_the_kernels_that_import_it_and_no_others(tmp_path: Path) -> None:
+    """A package of three modules: `inner` is compiled into `outer`, `other` into neither."""
+    package = tmp_path / "tracker"
+    package.mkdir()
+    shutil.copy(_jit.__file__, package)
+    (package / "__init__.py").write_text("")
+    (package / "outer.py").write_text(
+        "from tracker._jit import kernel\nfrom tracker.inner import (\n    ONE,\n    add,\n)\n\n\n"
+        "@kernel\ndef run(x):\n    return add(x) + ONE\n"
+    )
+    inner = "from tracker._jit import inlined\nONE = 1\n\n\n@inlined\ndef add(x):\n    return x + {}\n"
+    script = "from tracker.outer import run; print(run(1), sum(run.stats.cache_hits.values()))"
+
+    def printed() -> str:
+        environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}  # the folder it runs in comes first
+        command = [sys.executable, "-W", "error", "-c", script]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    (package / "inner.py").write_text(inner.format(10))
+    assert [printed(), printed()] == ["12 0", "12 1"]
+    (package / "other.py").write_text("import tracker.outer\n")
+    assert printed() == "12 1"
+    (package / "inner.py").write_text(inner.format(20))
+    assert [printed(), printed()] == ["22 0", "22 1"]

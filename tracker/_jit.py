@@ -5,8 +5,9 @@ IEEE rules (inf and NaN instead of an exception), and nothing that would delete 
 threads (`parallel=True`) is ever on.
 
 Compiled code is kept on disk. Numba looks only at the file of the *called* function when it decides whether a cached
-result is still good, so a change in a kernel that was inlined from another file would go unnoticed; the cache folder
-therefore carries a fingerprint of the whole package. Where no folder can be written (read-only package and
+result is still good, so a change in a kernel that was inlined from another file would go unnoticed; each file's kernels
+therefore have a cache folder named after the content of that file and of all that it imports from the package.
+Where no folder can be written (read-only package and
 read-only HOME) numba would raise at import; then the temporary folder is used, and without that no cache at all.
 """
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -30,10 +32,30 @@ _KEPT_S = 30 * 24 * 3600.0
 _FLAGS = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}  # nobody passes kernels around as values
 
 
-def _fingerprint() -> str:
-    """Hash of every source file of the package: a changed kernel never meets a stale cache."""
+_IMPORT = re.compile(r"^(?:from (tracker[\w.]*) import (\([^)]*\)|.*)|import (tracker[\w.]*))", re.MULTILINE)
+
+
+@cache
+def _imported(path: Path) -> tuple[Path, ...]:
+    """Files of the package that a source file imports at its top level, where kernels find their globals."""
+    found = []
+    for module, names, plain in _IMPORT.findall(path.read_text("utf-8")):
+        place = Path(__file__).parents[1].joinpath(*(module or plain).split("."))
+        parts = [place / name for name in re.findall(r"\w+", names)]
+        found += [file for part in [place, *parts] for file in (part.with_suffix(".py"), part / "__init__.py")]
+    return tuple(file for file in found if file.exists())
+
+
+@cache
+def _fingerprint(source: Path) -> str:
+    """Hash of a source file and of all that it imports: a changed kernel never meets a stale cache."""
+    known: set[Path] = set()
+    new = {source, Path(__file__)}
+    while new:
+        known |= new
+        new = {file for path in new for file in _imported(path)} - known
     digest = hashlib.blake2b(digest_size=8)
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
+    for path in sorted(known):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -52,30 +74,42 @@ def _writable(folder: Path) -> bool:
 
 @cache
 def cache_folder() -> Path | None:
-    """Folder of the compiled kernels, or None where nothing can be written.
+    """Folder of all compiled kernels, or None where nothing can be written.
 
     `NUMBA_CACHE_DIR`, `XDG_CACHE_HOME/trackstream`, `~/.cache/trackstream` and the temporary folder are tried in this
     order.
     """
-    name = Path("kernels", _fingerprint())
     user = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     owner = os.getuid() if hasattr(os, "getuid") else "user"  # a container's user often has no name
     wanted = os.environ.get("NUMBA_CACHE_DIR")
     roots = [Path(wanted)] if wanted else []
     roots += [Path(user, "trackstream")] if os.path.isabs(user) else []  # "~" stays where there is no home at all
     roots += [Path(tempfile.gettempdir(), f"trackstream-{owner}")]
-    folder = next((root / name for root in roots if _writable(root / name)), None)
+    folder = next((root / "kernels" for root in roots if _writable(root / "kernels")), None)
     if folder is not None:
         _drop_old(folder)
     return folder
 
 
 def _drop_old(folder: Path) -> None:
-    """Remove the caches of versions that nobody has compiled for in the last month."""
-    for other in folder.parent.iterdir():
+    """Remove what nobody has used in the last month."""
+    for version in folder.iterdir():
         with contextlib.suppress(OSError):
-            if other != folder and time.time() - other.stat().st_mtime > _KEPT_S:
-                shutil.rmtree(other)
+            if time.time() - version.stat().st_mtime > _KEPT_S:
+                shutil.rmtree(version)
+
+
+@cache
+def _folder_of(source: Path) -> Path | None:
+    """Where the kernels of a source file are kept; using it keeps it from being dropped."""
+    folder = cache_folder()
+    if folder is None:
+        return None
+    own = folder / _fingerprint(source)
+    with contextlib.suppress(OSError):
+        own.mkdir(mode=0o700, exist_ok=True)
+        os.utime(own)
+    return own if _writable(own) else None
 
 
 @contextlib.contextmanager
@@ -91,7 +125,7 @@ def _cache_dir(folder: Path) -> Iterator[None]:
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile `function` on first call, with the engine's flags and its disk cache."""
-    folder = cache_folder()
+    folder = _folder_of(Path(function.__code__.co_filename))
     if folder is None:
         return njit(**_FLAGS)(function)  # type: ignore[no-any-return]
     with _cache_dir(folder):

@@ -1,4 +1,4 @@
-"""Guided: a tracker that is told how the picture moved, because somebody looks at the images for it."""
+"""Guided: a tracker that is told what the pictures show, because somebody looks at them for it."""
 
 from __future__ import annotations
 
@@ -31,18 +31,47 @@ class CameraSource(Protocol):
         """Forget the last frame."""
 
 
+class MotionSource(Protocol):
+    """Learned motion: a network that finds every track again in the next picture, such as `tracker.models.siamese`."""
+
+    def predict(self, frame: Frame, detections: Detections) -> Detections:
+        """The detections, and one row more (`track_ids`) for each remembered track: where it is now."""
+
+    def follow(self, frame: Frame, tracks: Tracks) -> None:
+        """Remember the tracks of the frame that `predict` saw last, and forget those that ended."""
+
+    def reset(self) -> None:
+        """Forget all tracks."""
+
+
+class LookSource(Protocol):
+    """Identity vectors of what was detected; `tracker.models.reid` makes them of crops."""
+
+    def describe(self, frame: Frame, detections: Detections) -> Detections:
+        """The same detections with `embeddings`."""
+
+
 class Guided:
-    """A tracker that gets optical flow and camera motion with every frame. Takes its place in the loop.
+    """A tracker that gets more with every frame than what the detector saw. Takes its place in the loop.
 
     Args:
         tracker: the tracker.
         flow: for plans that carry masks along it (`Plan.flow`).
         camera: moves all tracks with the picture before they are predicted.
+        motion: adds a row for each track where a network finds it again, for plans with given motion.
+        looks: adds identity vectors, for plans that compare embeddings.
     """
 
-    def __init__(self, tracker: Tracker, flow: FlowSource | None = None, camera: CameraSource | None = None) -> None:
+    def __init__(
+        self,
+        tracker: Tracker,
+        flow: FlowSource | None = None,
+        camera: CameraSource | None = None,
+        motion: MotionSource | None = None,
+        looks: LookSource | None = None,
+    ) -> None:
         self.tracker = tracker
-        self._flow, self._camera = flow, camera
+        self._flow, self._camera, self._motion, self._looks = flow, camera, motion, looks
 
     @property
     def plan(self) -> Plan:
@@ -55,17 +84,26 @@ class Guided:
         return self.tracker.frame_rate
 
     def update(self, detections: Detections, frame: Frame | None = None, *, time_s: float | None = None) -> Tracks:
-        """As `Tracker.update`; the frame is what flow and camera motion are taken from."""
+        """As `Tracker.update`; the frame is what all guides look at."""
+        if frame is None:
+            return self.tracker.update(detections, time_s=time_s)
         given: dict[str, Any] = {}
-        if frame is not None and self._flow is not None:
+        if self._flow is not None:
             given["flow"] = self._flow.update(frame)
-        if frame is not None and self._camera is not None:
+        if self._camera is not None:
             given["camera"] = self._camera.estimate(frame, detections.boxes)
-        return self.tracker.update(detections, frame, time_s=time_s, **given)
+        if self._motion is not None:
+            detections = self._motion.predict(frame, detections)
+        if self._looks is not None:
+            detections = self._looks.describe(frame, detections)
+        tracks = self.tracker.update(detections, frame, time_s=time_s, **given)
+        if self._motion is not None:
+            self._motion.follow(frame, tracks)
+        return tracks
 
     def reset(self) -> None:
         """Forget tracks and pictures."""
         self.tracker.reset()
-        for source in (self._flow, self._camera):
+        for source in (self._flow, self._camera, self._motion):
             if source is not None:
                 source.reset()
