@@ -229,18 +229,32 @@ class _Writer:
             raise self._error
 
 
-def _timed(items: Iterable[_T], clock: StageClock, most: int | None) -> Generator[tuple[_T, int], None, None]:
-    """At most `most` items of a source, with the moment at which each was delivered."""
+def _timed(
+    items: Iterable[_T], clock: StageClock, most: int | None, stop: Callable[[], bool]
+) -> Generator[tuple[_T, int], None, None]:
+    """At most `most` items of a source and none after `stop`, with the moment at which each was delivered."""
     start = perf_counter_ns()
     for item in islice(items, most):
+        if stop():
+            return
         now = perf_counter_ns()
         clock.add("source", now - start)
         yield item, now
         start = perf_counter_ns()
 
 
+def _endless() -> bool:
+    """Nobody asks for the end of the run."""
+    return False
+
+
 def _detected(
-    frames: Iterable[Frame], model: Network, clock: StageClock, overlap: bool, max_frames: int | None
+    frames: Iterable[Frame],
+    model: Network,
+    clock: StageClock,
+    overlap: bool,
+    max_frames: int | None,
+    stop: Callable[[], bool],
 ) -> Generator[tuple[Frame, int, Detections], None, None]:
     """Frames with their detections, in order; with `overlap` each `edge` is where one thread hands over to the next."""
 
@@ -248,7 +262,7 @@ def _detected(
         return iter(_Ahead(items, name)) if overlap else items
 
     def prepared() -> Generator[tuple[Frame, int, Any, Any], None, None]:
-        for frame, since_ns in _timed(frames, clock, max_frames):
+        for frame, since_ns in _timed(frames, clock, max_frames, stop):
             with clock.time("preprocess"):
                 tensors, placement = model.preprocess(frame.image)
             yield frame, since_ns, tensors, placement
@@ -276,6 +290,8 @@ def run(
     overlap: bool | None = None,
     max_frames: int | None = None,
     on_frame: Callable[[Frame, Tracks], None] | None = None,
+    clock: StageClock | None = None,
+    stop: Callable[[], bool] = _endless,
 ) -> Report:
     """Track a source to its end (or `max_frames`), and close the sinks whatever happens.
 
@@ -291,13 +307,15 @@ def run(
             (newest frame, as fresh as possible).
         max_frames: stop after this many.
         on_frame: called in the caller's thread after each frame's tracks are known, for progress.
+        clock: measures the stages; give one to read latencies while the run goes on.
+        stop: asked before each frame; once true, the frames on their way are finished and the run ends.
 
     Returns:
         Counts and latencies; compile and warm up beforehand to keep these out of them.
     """
     overlap = not source.live if overlap is None else overlap
-    clock = StageClock()
-    detected = _detected(source, model, clock, overlap, max_frames)
+    clock = StageClock() if clock is None else clock
+    detected = _detected(source, model, clock, overlap, max_frames, stop)
     report = _track(detected, tracker, sinks, clock, overlap, on_frame)
     return replace(report, dropped=source.dropped)
 
@@ -310,6 +328,7 @@ def replay(
     overlap: bool = True,
     max_frames: int | None = None,
     on_frame: Callable[[Frame, Tracks], None] | None = None,
+    stop: Callable[[], bool] = _endless,
 ) -> Report:
     """Track what a network saw earlier; everything else is as in `run`.
 
@@ -320,20 +339,25 @@ def replay(
         overlap: read ahead in one thread and write in another.
         max_frames: stop after this many.
         on_frame: called in the caller's thread after each frame's tracks are known.
+        stop: asked before each frame; once true, the frames on their way are finished and the run ends.
 
     Returns:
         Counts and latencies; those of preprocess, session and decode have no frames.
     """
     clock = StageClock()
-    reread = _reread(recorded, clock, overlap, max_frames)
+    reread = _reread(recorded, clock, overlap, max_frames, stop)
     return _track(reread, tracker, sinks, clock, overlap, on_frame)
 
 
 def _reread(
-    recorded: Iterable[tuple[Frame, Detections]], clock: StageClock, overlap: bool, max_frames: int | None
+    recorded: Iterable[tuple[Frame, Detections]],
+    clock: StageClock,
+    overlap: bool,
+    max_frames: int | None,
+    stop: Callable[[], bool],
 ) -> Generator[tuple[Frame, int, Detections], None, None]:
     """Recorded frames in the form of `_detected`."""
-    read = _timed(recorded, clock, max_frames)
+    read = _timed(recorded, clock, max_frames, stop)
     with contextlib.closing(iter(_Ahead(read, "source")) if overlap else read) as items:
         for (frame, detections), since_ns in items:
             yield frame, since_ns, detections

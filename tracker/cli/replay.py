@@ -56,6 +56,7 @@ def execute(arguments: argparse.Namespace) -> int:
 def replay(config: ReplayConfig) -> int:
     """Run a config to its end; returns the exit code. Outputs are opened last, as in `run`."""
     from tracker import pipeline
+    from tracker.cli.interruption import Interruption
     from tracker.cli.progress import Progress
     from tracker.cli.rehearsal import rehearse
     from tracker.formats.recording import Recording
@@ -82,12 +83,14 @@ def replay(config: ReplayConfig) -> int:
             if asked is not None and frame.index == asked[1]:
                 explanations.append(str(associator.tracker.explain(asked[0])))
 
-        try:
-            report = pipeline.replay(check, associator, sinks, max_frames=config.max_frames, on_frame=on_frame)
-        except KeyboardInterrupt:
+        with Interruption() as interruption:
+            report = pipeline.replay(
+                check, associator, sinks, max_frames=config.max_frames, on_frame=on_frame, stop=interruption
+            )
+        if interruption.code:
             progress.close()
-            print(f"tracker: interrupted after {progress.frames} frames; the outputs are complete", file=sys.stderr)
-            return 130
+            print(f"tracker: interrupted after {report.frames} frames; the outputs are complete", file=sys.stderr)
+            return interruption.code
     print_summary(report, config.recording, [path for _, path in parts], config)
     own = (system, options) == (header.system, dict(header.options))
     _print_verdict(config, recording, check.first_other if own else None, own=own)

@@ -99,6 +99,7 @@ def track(config: RunConfig) -> int:
     results of an earlier run.
     """
     from tracker import pipeline
+    from tracker.cli.interruption import Interruption
     from tracker.cli.progress import Progress
     from tracker.cli.rehearsal import rehearse
     from tracker.sinks import SINKS, RunInfo
@@ -123,15 +124,16 @@ def track(config: RunConfig) -> int:
             if window is not None:  # here and not among the sinks: windows want the main thread
                 window.write(frame, tracks)
 
-        try:
+        with Interruption() as interruption:
             report = pipeline.run(
                 source, model, associator, sinks,
                 overlap=config.overlap, max_frames=config.max_frames, on_frame=on_frame,
+                stop=interruption,
             )  # fmt: skip
-        except KeyboardInterrupt:
+        if interruption.code:
             progress.close()
-            print(f"tracker: interrupted after {progress.frames} frames; the outputs are complete", file=sys.stderr)
-            return 130
+            print(f"tracker: interrupted after {report.frames} frames; the outputs are complete", file=sys.stderr)
+            return interruption.code
     print_summary(report, source.name, [path for _, path in parts] + ([config.record] if config.record else []), config)
     return 0
 
