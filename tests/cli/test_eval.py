@@ -212,6 +212,21 @@ def test_davis_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert f"{results}: frame 3 is missing" in capsys.readouterr().err
 
 
+def test_void_in_davis_pictures_is_no_object_and_hides_results(tmp_path: Path) -> None:
+    objects = np.zeros((20, 30), np.uint8)
+    objects[4:12, 4:12] = 1
+    spilt, void = objects.copy(), objects.copy()
+    spilt[4:12, 12:18], void[4:12, 12:18] = 1, 255
+    void[0, 0] = 2  # so that the picture is not taken for black and white
+    spilt[0, 0] = 2
+    truth = tmp_path / "gt"
+    write_pictures(truth / "car", [encode_davis(void)] * 4)
+    write_pictures(tmp_path / "pred" / "car", [encode_davis(spilt)] * 4)
+    scores = judge(truth, tmp_path / "pred", "davis", tmp_path)["object"]
+    assert scores["jf"]["J&F"] == 1 and scores["jf"]["objects"] == 2
+    assert scores["clear"]["CLR_FN"] == 0 and 0.7 < scores["clear"]["MOTP"] < 1
+
+
 def test_kitti_labels(tmp_path: Path) -> None:
     line = "{} {} {} 0 0 -10 {} 50 {} 120 -1 -1 -1 -1000 -1000 -1000 -10"
     rows = [

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tracker.cli import main
-from tracker.cli.tuning import Course, Parameter, parse_space
+from tracker.cli.course import Course
+from tracker.cli.tuning import Parameter, parse_space
 from tracker.errors import ConfigError, FormatError
 from tracker.evaluation.datasets import COMBINED, evaluate
 from tracker.evaluation.sequences import Span
@@ -110,7 +111,10 @@ def test_recordings_serve_as_detections(labelled: tuple[Path, Path], tmp_path: P
 
 @pytest.mark.parametrize(
     ("dataset", "metric", "words"),
-    [("mot18", "HOTA", "cannot tune on 'mot18'; there are mot15"), ("mot17", "AP", "no metric 'AP'; there are HOTA")],
+    [
+        ("mot18", "HOTA", "cannot tune on 'mot18'; there are mot15"),
+        ("mot17", "AP", "no metric 'AP' to be greatest on mot17; there are HOTA"),
+    ],
 )
 def test_unknown_names_are_one_line(labelled: tuple[Path, Path], dataset: str, metric: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
@@ -124,7 +128,7 @@ def test_missing_detections_are_named(labelled: tuple[Path, Path]) -> None:
 
 
 def test_masks_need_a_recording(golden: Path, labelled: tuple[Path, Path]) -> None:
-    with pytest.raises(FormatError, match="holds no masks: record the run"):
+    with pytest.raises(FormatError, match="holds no masks, but kitti-mots is about masks"):
         Course(
             "kitti-mots",
             golden / "evaluation/kitti_mots/gt/0002.txt",
@@ -140,6 +144,14 @@ def test_without_optuna_it_says_what_to_install(
     monkeypatch.setitem(sys.modules, "optuna", None)
     assert tune(labelled) == 2
     assert "tuning needs Optuna: pip install 'trackstream[tune]'" in capsys.readouterr().err
+
+
+def test_systems_that_look_at_images_are_refused(
+    labelled: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("optuna")
+    assert tune(labelled, "--tracker", "step-b3") == 2
+    assert "looks at images, which stored detections do not have" in capsys.readouterr().err
 
 
 def test_a_search_goes_on_where_it_stopped(

@@ -80,8 +80,8 @@ def vpq(videos, names, things, void, window):
     return float(np.mean(quality)) if quality else math.nan
 
 
-def ptq(videos, names, things, void):
-    """PTQ, sPTQ, IDS and sIDS."""
+def ptq(videos, names, things, void, precision=np.float32):
+    """PTQ, sPTQ, IDS and sIDS; float32 is the precision of the nuScenes development kit."""
     counts = {number: [0.0, 0, 0, 0, 0, 0.0] for number in range(len(names))}  # IoU, TP, FP, FN, IDS, soft IDS
     for video in videos:
         before = {}
@@ -89,26 +89,28 @@ def ptq(videos, names, things, void):
             inside = true_classes != void
             truth = segments_of(np.where(inside, true_classes.astype(int), -1), true_ids, things)
             results = segments_of(np.where(inside, classes.astype(int), -1), ids, things)
-            now, matched = {}, set()
+            now, matched, of_class = {}, set(), {}
             for key, mask in truth.items():
                 if key[0] == -1:
                     continue
                 for other, theirs in results.items():
-                    overlap = (mask & theirs).sum() / (mask | theirs).sum()
+                    overlap = precision((mask & theirs).sum()) / precision((mask | theirs).sum())
                     if other[0] == key[0] and overlap > 0.5:
-                        counts[key[0]][0] += overlap
+                        of_class.setdefault(key[0], []).append(overlap)
                         counts[key[0]][1] += 1
                         matched.add(other)
                         now[key] = other
                         if before.get(key, other) != other:
                             counts[key[0]][4] += 1
-                            counts[key[0]][5] += overlap
+                            counts[key[0]][5] += float(overlap)
                         break
                 else:
                     counts[key[0]][3] += 1
             for other in results:
                 if other[0] not in (-1, void) and other not in matched:
                     counts[other[0]][2] += 1
+            for number, overlaps in of_class.items():
+                counts[number][0] += float(np.sum(overlaps, dtype=precision))
             before = now
     known = [c for c in counts.values() if c[1] + c[3]]
     weight = [tp + fp / 2 + fn / 2 for _, tp, fp, fn, _, _ in known]

@@ -25,6 +25,7 @@ COMMANDS = {
     "iddiff": "say whether two results give the same ids, and where they part",
     "eval": "judge tracking results against ground truth: HOTA, CLEAR, IDF1, STQ ...",
     "tune": "search the parameters of a system that track labelled sequences best",
+    "mine": "annotate a folder of videos by themselves: segments linked by optical flow where that is certain",
     "convert": "rewrite a dataset's files in another format: MOT, MOTS, KITTI, STEP, YouTube-VIS, DAVIS",
     "systems": "list the tracking systems and what --set can change",
     "doctor": "say what is installed, which devices really run, and what to mend",

@@ -36,8 +36,8 @@ class EvalConfig:
     )
     metrics: tuple[str, ...] = option(
         (),
-        "what to compute: hota, clear, identity, mots, mots-strict, stq, vpq, ptq, track-ap (default: what is usual on "
-        "the dataset)",
+        "what to compute: hota, clear, identity, mots, mots-strict, stq, vpq, ptq, jf, track-ap (default: what is "
+        "usual on the dataset)",
         metavar="LIST",
     )
     half: str | None = option(None, "only this half of every sequence; `second` is MOT17's val half: after n/2+1",

@@ -1,7 +1,9 @@
 """Search the parameters of a system that track labelled sequences best.
 
 The detections are stored (public `det.txt` files, or `.trk` recordings of `tracker run --record`), so that a trial is
-nothing but association and scoring. Every trial is kept in the study file: the same command goes on where it stopped.
+nothing but association and scoring; benchmarks of masks and panoptic pictures need recordings. Every trial is kept in
+the study file: the same command goes on where it stopped. On kitti-step and mot-step a panoptic network's recording is
+judged as its pictures; one of masks alone as its tracks on void, so its STQ compares trials and nothing else.
 Needs Optuna: pip install 'trackstream[tune]'.
 """
 
@@ -20,7 +22,8 @@ from tracker.cli.config import add_flags, load, option
 from tracker.errors import ConfigError, SinkError
 
 if TYPE_CHECKING:
-    from tracker.cli.tuning import Course, Parameter
+    from tracker.cli.course import Course
+    from tracker.cli.tuning import Parameter
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,9 +39,11 @@ class TuneConfig:
         (), "what to search: name, name=0.1..0.6, name=a|b (default: the system's own thresholds)", metavar="LIST"
     )
     set: dict[str, Any] = option({}, "keep a parameter of the system at this value", metavar="NAME=VALUE")
-    metric: str = option("HOTA", "score to be greatest: HOTA, AssA, MOTA, IDF1, sMOTSA ...")
+    metric: str | None = option(
+        None, "score to be greatest: HOTA, AssA, MOTA, IDF1, sMOTSA, STQ, AP ... (default: the dataset's usual one)"
+    )
     trials: int = option(100, "trials in the study, earlier ones included", parse=int)
-    format: str = option("mot17", "dataset whose files and rules these are")
+    format: str = option("mot17", "dataset whose files and rules these are, as in `tracker eval`")
     half: str | None = option(
         None, "score only this half of every sequence, as `tracker eval`", choices=("first", "second")
     )
@@ -66,19 +71,23 @@ def execute(arguments: argparse.Namespace) -> int:
     """Search, then print what `tracker run --config` takes."""
     config = load(TuneConfig, arguments, arguments.config)
     optuna = _optuna()
-    from tracker.cli.tuning import Course, parse_space
+    from tracker.cli.course import Course, qualities
+    from tracker.cli.tuning import parse_space
     from tracker.evaluation.sequences import Span
     from tracker.systems import plan
 
+    config = dataclasses.replace(config, metric=config.metric or next(iter(qualities(config.format))))
     space = parse_space(config.tracker, config.params)
     if twice := [parameter.name for parameter in space if parameter.name in config.set]:
         raise ConfigError(f"{twice[0]} is both searched and set to a value: give one of them")
-    plan(config.tracker, **config.set)  # a value that the system refuses ends here, not in every trial
+    chosen = plan(config.tracker, **config.set)  # a value that the system refuses ends here, not in every trial
+    if chosen.flow != "none":
+        raise ConfigError(f"tracker {config.tracker!r} looks at images, which stored detections do not have")
     course = Course(
         config.format,
         Path(str(config.gt)),
         Path(str(config.detections)),
-        config.metric,
+        str(config.metric),
         Span(config.half or ""),
         config.sequences,
     )

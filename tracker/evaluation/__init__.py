@@ -13,6 +13,7 @@ What `update` takes depends on the metric (`Row.takes`):
             made as `row.metric(class_set)`. `add(segments)` takes the frame compared, once for all metrics.
 `masks`     `update(truth, result, mots_class)`: two `MotsFrame` (or None) of the next frame, ignore regions among them,
             and the class that is judged.
+`contours`  `update(truth_ids, truth_masks, ids, masks)`: ids and `Masks` of the next frame, of both sides.
 `tracks`    `update(truth, results)`: whole tracks of one video (`VisTrack`) with masks, categories and scores.
 """
 
@@ -21,6 +22,7 @@ from __future__ import annotations
 from tracker.evaluation.clear import Clear, Mots
 from tracker.evaluation.hota import Hota
 from tracker.evaluation.identity import Identity
+from tracker.evaluation.jf import Jf
 from tracker.evaluation.metric import Metric, Row
 from tracker.evaluation.mots_strict import MotsStrict
 from tracker.evaluation.overlaps import Objects, Overlaps, compare_boxes, compare_masks
@@ -31,8 +33,8 @@ from tracker.evaluation.vpq import Vpq
 from tracker.formats.class_set import ClassSet
 
 __all__ = [
-    "METRICS", "ClassSet", "Clear", "Hota", "Identity", "Metric", "Mots", "MotsStrict", "Objects", "Overlaps", "Ptq",
-    "Row", "Stq", "TrackAp", "Vpq", "compare_boxes", "compare_masks",
+    "METRICS", "ClassSet", "Clear", "Hota", "Identity", "Jf", "Metric", "Mots", "MotsStrict", "Objects", "Overlaps",
+    "Ptq", "Row", "Stq", "TrackAp", "Vpq", "compare_boxes", "compare_masks",
 ]  # fmt: skip
 
 METRICS: dict[str, Row] = {
@@ -49,6 +51,7 @@ METRICS: dict[str, Row] = {
     "stq": Row(Stq, "panoptic", ("STQ", "AQ", "SQ", "tubes")),
     "vpq": Row(Vpq, "panoptic", ("VPQ", "VPQ_1", "VPQ_2", "VPQ_3", "VPQ_4", "VPQ_things", "VPQ_stuff")),
     "ptq": Row(Ptq, "panoptic", ("PTQ", "sPTQ", "PQ", "IDS", "sIDS")),
+    "jf": Row(Jf, "contours", ("J&F", "J_mean", "J_recall", "J_decay", "F_mean", "F_recall", "F_decay")),
     "track-ap": Row(TrackAp, "tracks", ("AP", "AP50", "AP75", "AR1", "AR10")),
 }  # fmt: skip
 """Name on the command line -> metric."""

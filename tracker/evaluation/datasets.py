@@ -10,7 +10,7 @@ from typing import Any
 
 from tracker.errors import ConfigError
 from tracker.evaluation import METRICS
-from tracker.evaluation.davis_rules import compare_davis
+from tracker.evaluation.davis_rules import compare_davis, pair_davis
 from tracker.evaluation.kitti_rules import compare_kitti
 from tracker.evaluation.metric import Metric
 from tracker.evaluation.mot_rules import compare_mot
@@ -44,6 +44,11 @@ class Dataset:
     feeds: Mapping[str, Feed]
     find: Callable[..., list[Sequence]]
     classes: ClassSet | None = None
+
+    def new_metric(self, name: str) -> Metric:
+        """An empty object of a metric of `METRICS`, for this benchmark."""
+        row = METRICS[name]
+        return row.metric(self.classes) if row.takes == "panoptic" else row.metric()
 
 
 @dataclass(slots=True)
@@ -101,9 +106,6 @@ def evaluate(
             fitting = [other for other, metric in METRICS.items() if metric.takes in row.feeds]
             raise ConfigError(f"metric {name!r} is not defined on {dataset}; it has {', '.join(fitting)}")
 
-    def empty(name: str) -> Metric:
-        return METRICS[name].metric(row.classes) if METRICS[name].takes == "panoptic" else METRICS[name].metric()
-
     report = Report()
     for sequence in row.find(truth, results, seqmap=seqmap, only=only):
         found: dict[str, dict[str, Metric]] = {}
@@ -112,19 +114,20 @@ def evaluate(
             if not wanted:
                 continue
             for class_name, arguments in feed(sequence, span or Span()).items():
-                fresh = {name: empty(name) for name in wanted}
+                fresh = {name: row.new_metric(name) for name in wanted}
                 for each in arguments:
                     for metric in fresh.values():
-                        _UPDATE[kind](metric, *each)
+                        UPDATES[kind](metric, *each)
                 found.setdefault(class_name, {}).update(fresh)
         for class_name, done in found.items():
-            report.add(class_name, sequence.name, {name: done[name] for name in names if name in done}, empty)
+            report.add(class_name, sequence.name, {name: done[name] for name in names if name in done}, row.new_metric)
         yield sequence, report
 
 
-_UPDATE: dict[str, Callable[..., None]] = {
+UPDATES: dict[str, Callable[..., None]] = {
     "overlaps": lambda metric, overlaps: metric.update(overlaps),
     "masks": lambda metric, *pair: metric.update(*pair),
+    "contours": lambda metric, *sides: metric.update(*sides),
     "panoptic": lambda metric, segments: metric.add(segments),  # compared once for all of them
     "tracks": lambda metric, truth, results: metric.update(truth, results),
 }
@@ -190,7 +193,11 @@ DATASETS: dict[str, Dataset] = {
     "mots-challenge": _mots("mots-challenge"),
     "kitti-step": _step("kitti-step"),
     "mot-step": _step("mot-step"),
-    "davis": Dataset(_BOXES, {"overlaps": lambda sequence, span: _whole(compare_davis(sequence, span))}, find_pictures),
+    "davis": Dataset(
+        ("jf", *_BOXES),
+        {"overlaps": lambda sequence, span: _whole(compare_davis(sequence, span)), "contours": pair_davis},
+        find_pictures,
+    ),
     "youtube-vis": Dataset(("track-ap",), {"tracks": _feed_vis}, _find_vis),
 }
 """Name on the command line -> benchmark."""

@@ -23,7 +23,7 @@ class Row:
 
     Attributes:
         metric: makes a new object; takes the `ClassSet` if it is a panoptic metric, nothing else otherwise.
-        takes: `overlaps`, `panoptic`, `masks` or `tracks`, see the text of `tracker.evaluation`.
+        takes: `overlaps`, `panoptic`, `masks`, `contours` or `tracks`, see the text of `tracker.evaluation`.
         columns: names of `result()` that a table shows, the most important first.
     """
 
