@@ -7,7 +7,7 @@ import pytest
 
 from tracker.association.warp import find_occluded, warp_to_current, warp_to_previous
 from tracker.errors import ConfigError, FrameError
-from tracker.flow import FLOWS, DisConfig, DisFlow
+from tracker.flow import FLOWS, DisConfig, DisFlow, NetworkFlow
 from tracker.masks import Masks
 from tracker.types import Flow, Frame
 
@@ -141,6 +141,42 @@ def test_reduced_flow_is_in_source_pixels(scale, size):
     assert flow.occluded[:, -3:].mean() > 0.9 and flow.revealed[:, :3].mean() > 0.9
 
 
+class Halving:
+    """A network that is DIS on half the image."""
+
+    def __init__(self):
+        self._dis, self.runs = DisFlow(DisConfig(scale=0.5)), 0
+
+    def prepare(self, image):
+        return self._dis.prepare(image)
+
+    def vectors(self, start, end):
+        self.runs += 1
+        return self._dis.vectors(start, end)
+
+
+def test_a_networks_flow_is_checked_and_enlarged_like_any_other():
+    before, after = square_pair()
+    network = Halving()
+    flow = NetworkFlow(network, slope=0.02, offset=3.0).flow(before, after)
+    wanted = DisFlow(DisConfig(scale=0.5, slope=0.02, offset=3.0)).flow(before, after)
+    for field in ("forward", "backward", "occluded", "revealed"):
+        np.testing.assert_array_equal(getattr(flow, field), getattr(wanted, field))
+    assert network.runs == 2, "there and back"
+    fine = DisFlow(DisConfig(scale=0.5, offset=0.5)).flow(before, after)
+    np.testing.assert_array_equal(NetworkFlow(network).flow(before, after).occluded, fine.occluded)
+
+
+def test_streams_share_a_network():
+    network = Halving()
+    streams = [NetworkFlow(network), NetworkFlow(network)]
+    images = [texture(3, 100, 160), np.roll(texture(3, 100, 160), 3, 1)]
+    for i, image in enumerate(images):
+        flows = [stream.update(Frame(i, i / 25, picture)) for stream, picture in zip(streams, (image, image * 0))]
+    assert np.median(flows[0].forward[30:70, 30:130, 0]) == pytest.approx(3, abs=0.3)
+    assert not flows[1].forward.any()
+
+
 def test_axes_have_their_own_factor():
     """A side of 5 becomes 2 at half size, so the two axes shrink differently; vectors know it."""
     from tracker.flow import _enlarge_flow
@@ -154,14 +190,14 @@ def test_presets(preset):
     before, after = moved_pair()
     flow = DisFlow(DisConfig(preset=preset)).flow(before, after)
     np.testing.assert_allclose(np.median(flow.forward, axis=(0, 1)), (6, -4), atol=0.5)
-    np.testing.assert_array_equal(flow.occluded, find_occluded(flow.forward, flow.backward))
+    np.testing.assert_array_equal(flow.occluded, find_occluded(flow.forward, flow.backward, offset=8.0))
 
 
 def test_limits_of_the_check_reach_it():
     before, after = square_pair()
     flow = DisFlow(DisConfig(slope=0.1, offset=9.0)).flow(before, after)
     np.testing.assert_array_equal(flow.occluded, find_occluded(flow.forward, flow.backward, slope=0.1, offset=9.0))
-    assert flow.occluded.sum() < DisFlow().flow(before, after).occluded.sum()
+    assert flow.occluded.sum() < DisFlow(DisConfig(offset=0.5)).flow(before, after).occluded.sum()
 
 
 def test_options_are_checked():
@@ -194,20 +230,47 @@ def test_two_streams_in_two_threads():
         np.testing.assert_array_equal(result, wanted)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("sequence", "least"), [("car-shadow", 0.970), ("dance-twirl", 0.872)])
-def test_davis_masks_travel(shared, sequence, least):
-    """Ground-truth masks of t-1 carried to t: mean IoU with those of t. Recorded with `fast`: 0.9754 and 0.8777."""
+@pytest.fixture(scope="module", params=["car-shadow", "dance-twirl"])
+def davis(shared, request):
+    """A sequence's name, its flow (None first) and its ground-truth masks."""
     import cv2
 
-    folder = shared / "data" / "sequences" / "davis" / sequence
-    method, old, ious = DisFlow(), None, []
-    for i, file in enumerate(sorted((folder / "frames").glob("*.jpg"))):
-        flow = method.update(Frame(i, i / 24, cv2.imread(str(file))))
-        mask = cv2.imread(str(folder / "masks" / f"{file.stem}.png"), cv2.IMREAD_GRAYSCALE)
-        masks = Masks.from_dense(mask[None] > 0)
-        if old is not None:
-            ious.append(warp_to_current(old, flow.backward).iou(masks)[0, 0])
-        old = masks
+    folder = shared / "data" / "sequences" / "davis" / request.param
+    files = sorted((folder / "frames").glob("*.jpg"))
+    method = DisFlow()
+    flows = [method.update(Frame(i, i / 24, cv2.imread(str(file)))) for i, file in enumerate(files)]
+    truth = [cv2.imread(str(folder / "masks" / f"{file.stem}.png"), cv2.IMREAD_GRAYSCALE)[None] > 0 for file in files]
+    return request.param, flows, [Masks.from_dense(mask) for mask in truth]
+
+
+@pytest.mark.slow
+def test_davis_masks_travel(davis):
+    """Ground-truth masks of t-1 carried to t: mean IoU with those of t, by what the check drops.
+
+    Recorded: nothing dropped 0.9754 and 0.8778, the default 0.9533 and 0.8434, Sundaram's numbers 0.8925 and 0.7163.
+    """
+    name, flows, truth = davis
+    floors = {"car-shadow": (0.970, 0.948, 0.897), "dance-twirl": (0.872, 0.838, 0.721)}[name]
+    means = []
+    for offset in (None, 8.0, 0.5):
+        ious = []
+        for before, flow, mask in zip(truth, flows[1:], truth[1:], strict=False):
+            dropped = None if offset is None else find_occluded(flow.backward, flow.forward, offset=offset)
+            ious.append(warp_to_current(before, flow.backward, dropped).iou(mask)[0, 0])
+            if offset == 8.0:
+                np.testing.assert_array_equal(dropped, flow.revealed)
+        means.append(np.mean(ious))
     assert len(ious) > 30
-    assert np.mean(ious) > least
+    assert means[0] > floors[0] and means[1] > floors[1], means
+    assert means[2] < floors[2], "the finer check drops too much of what DIS finds"
+
+
+@pytest.mark.slow
+def test_davis_first_mask_travels(davis):
+    """The first mask carried from frame to frame: mean IoU over the sequence, recorded 0.7076 and 0.1212."""
+    name, flows, truth = davis
+    mask, ious = truth[0], []
+    for flow, true in zip(flows[1:], truth[1:], strict=True):
+        mask = warp_to_current(mask, flow.backward, flow.revealed)
+        ious.append(mask.iou(true)[0, 0])
+    assert np.mean(ious) > {"car-shadow": 0.69, "dance-twirl": 0.11}[name]
