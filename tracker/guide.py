@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+import contextlib
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,12 +12,18 @@ from numpy.typing import ArrayLike, NDArray
 from tracker.association import Plan, Tracker
 from tracker.types import Detections, Flow, Frame, Tracks
 
+if TYPE_CHECKING:
+    from tracker.deadline import Deadline
+
 
 class FlowSource(Protocol):
     """Optical flow of a stream; `tracker.flow.FLOWS` has some."""
 
     def update(self, frame: Frame) -> Flow:
         """Flow from the frame of the last call to this one."""
+
+    def skip(self, frame: Frame) -> Flow:
+        """The same without the work: nothing has moved. The next flow goes from this frame."""
 
     def reset(self) -> None:
         """Forget the last frame."""
@@ -60,6 +68,7 @@ class Guided:
         camera: moves all tracks with the picture before they are predicted.
         motion: adds a row for each track where a network finds it again, for plans with given motion.
         looks: adds identity vectors, for plans that compare embeddings.
+        deadline: says which of these a frame goes without to come in time.
     """
 
     def __init__(
@@ -69,9 +78,12 @@ class Guided:
         camera: CameraSource | None = None,
         motion: MotionSource | None = None,
         looks: LookSource | None = None,
+        deadline: Deadline | None = None,
     ) -> None:
         self.tracker = tracker
         self._flow, self._camera, self._motion, self._looks = flow, camera, motion, looks
+        self.deadline = deadline
+        self._epoch = 0
 
     @property
     def plan(self) -> Plan:
@@ -83,27 +95,57 @@ class Guided:
         """Nominal frames per second of the tracker."""
         return self.tracker.frame_rate
 
+    @property
+    def sheddable(self) -> tuple[str, ...]:
+        """Steps of `tracker.deadline.STEPS` that a frame can go without here: the plan must be able to do without."""
+        optional = {need for stage in self.plan.stages if stage.combine == "best" for need in stage.needs}
+        stands_on = self.plan.needs - optional
+        looks = self._looks is not None and "embeddings" not in stands_on
+        return ("flow",) * (self._flow is not None) + ("embeddings",) * looks + ("detector",)
+
     def update(self, detections: Detections, frame: Frame | None = None, *, time_s: float | None = None) -> Tracks:
         """As `Tracker.update`; the frame is what all guides look at."""
         if frame is None:
             return self.tracker.update(detections, time_s=time_s)
+        if frame.epoch != self._epoch:  # the stream was gone: how the picture moved meanwhile cannot be seen
+            self._epoch = frame.epoch
+            self._forget_pictures()
+        shed = () if self.deadline is None else self.deadline.reach(frame)
         given: dict[str, Any] = {}
-        if self._flow is not None:
-            given["flow"] = self._flow.update(frame)
+        if self._flow is not None and (detections.looked or self.plan.chain_masks):  # else the next one spans the gap
+            if "flow" in shed:
+                given["flow"] = self._flow.skip(frame)
+            else:
+                with self._timed(frame, "flow"):
+                    given["flow"] = self._flow.update(frame)
         if self._camera is not None:
             given["camera"] = self._camera.estimate(frame, detections.boxes)
         if self._motion is not None:
             detections = self._motion.predict(frame, detections)
-        if self._looks is not None:
-            detections = self._looks.describe(frame, detections)
+        if self._looks is not None and detections.looked and "embeddings" not in shed:
+            with self._timed(frame, "embeddings"):
+                detections = self._looks.describe(frame, detections)
+        if shed:
+            detections = replace(detections, shed=shed)
         tracks = self.tracker.update(detections, frame, time_s=time_s, **given)
         if self._motion is not None:
             self._motion.follow(frame, tracks)
+        if self.deadline is not None:
+            self.deadline.finish(frame)
         return tracks
+
+    def _timed(self, frame: Frame, step: str) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext() if self.deadline is None else self.deadline.time(frame, step)
 
     def reset(self) -> None:
         """Forget tracks and pictures."""
         self.tracker.reset()
-        for source in (self._flow, self._camera, self._motion):
+        self._epoch = 0
+        self._forget_pictures()
+        if self._motion is not None:
+            self._motion.reset()
+
+    def _forget_pictures(self) -> None:
+        for source in (self._flow, self._camera):
             if source is not None:
                 source.reset()

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -27,7 +28,7 @@ class TrackState(IntEnum):
     TENTATIVE = 0
     """Too young (or too recently recovered) for its system to report it."""
     CONFIRMED = 1
-    """Seen in this frame and reported."""
+    """Seen in this frame, or in the last one in which somebody looked, and reported."""
     COASTING = 2
     """Not seen in this frame; its box is a prediction. Users call it lost."""
 
@@ -40,6 +41,10 @@ class Frame:
         index: 0-based number within its stream; a live source that dropped frames leaves gaps.
         time_s: capture time in seconds from the stream's own clock; never NaN.
         image: (H, W, 3) uint8, BGR.
+        epoch: how often the stream had been lost and found again before this frame; what was seen before then may be
+            gone. Time goes on, by as much as passed.
+        arrived_s: when a live source got it, on the clock of `time.monotonic`; None where that has no meaning.
+        header: what else came with the picture, for sinks that know the source, such as a `tracker.ros.Header`.
 
     Raises:
         FrameError: image of another shape or dtype, a time that is not finite.
@@ -48,6 +53,9 @@ class Frame:
     index: int
     time_s: float
     image: NDArray[np.uint8]
+    epoch: int = 0
+    arrived_s: float | None = None
+    header: object = None
 
     def __post_init__(self) -> None:
         image = self.image
@@ -58,6 +66,11 @@ class Frame:
             raise FrameError(f"expected an image with pixels, got shape {image.shape}")
         if not math.isfinite(self.time_s):
             raise FrameError(f"expected a finite time in seconds, got {self.time_s}")
+
+    @property
+    def age_s(self) -> float | None:
+        """Seconds since it arrived; None where `arrived_s` is."""
+        return None if self.arrived_s is None else monotonic() - self.arrived_s
 
     @property
     def height(self) -> int:
@@ -160,9 +173,13 @@ class Detections:
         offsets: (N, 2) float32 px: from the centre to where it was in the frame before (Motion-DeepLab); or None.
         track_ids: (N,) int64: the track that a row was searched for, by learned motion, or -1 for a fresh detection
             (SiamMOT); or None.
+        looked: a detector ran on this frame. False: nobody looked, so that nothing is missing and nothing is new;
+            all rows are then those of learned motion (`track_ids` >= 0).
+        shed: steps that the frame went without to meet its deadline, of `tracker.deadline.STEPS`.
 
     Raises:
-        DetectionsError: shapes that do not fit together, NaN or infinite numbers, inverted boxes, negative labels.
+        DetectionsError: shapes that do not fit together, NaN or infinite numbers, inverted boxes, negative labels,
+            fresh detections where nobody looked.
             Numbers of another dtype are converted, lists too.
     """
 
@@ -175,6 +192,8 @@ class Detections:
     centres: NDArray[np.float32] | None = None
     offsets: NDArray[np.float32] | None = None
     track_ids: NDArray[np.int64] | None = None
+    looked: bool = True
+    shed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         boxes = _numbers("boxes", self.boxes, np.float32)
@@ -214,6 +233,8 @@ class Detections:
             if ids.shape != (n,) or len(np.unique(known)) != len(known):
                 raise DetectionsError(f"expected {n} track_ids, each track once, -1 for none; got {ids}")
             object.__setattr__(self, "track_ids", ids)
+        if not self.looked and n and (self.track_ids is None or int(self.track_ids.min()) < 0):
+            raise DetectionsError("expected only rows with track_ids where nobody looked, got fresh detections")
         object.__setattr__(self, "boxes", boxes)
         object.__setattr__(self, "scores", scores)
         object.__setattr__(self, "labels", labels)
@@ -222,6 +243,11 @@ class Detections:
     def empty(cls) -> Detections:
         """Nothing was seen. Time passes for the tracker all the same."""
         return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
+
+    @classmethod
+    def unlooked(cls) -> Detections:
+        """Nobody looked, as between the frames of a detector that runs on every third one. Not the same as `empty`."""
+        return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), looked=False)
 
     @classmethod
     def from_array(cls, rows: ArrayLike) -> Detections:
@@ -257,6 +283,8 @@ class Detections:
             new_row = np.full(len(self), -1)
             new_row[index] = np.arange(len(index))
             panoptic = panoptic.with_rows(new_row)
+        optional = {name: getattr(self, name) for name in _OPTIONAL_ROWS}
+        kept: dict[str, Any] = {name: None if part is None else part[index] for name, part in optional.items()}
         return replace(
             self,
             boxes=self.boxes[index],
@@ -264,7 +292,7 @@ class Detections:
             labels=self.labels[index],
             masks=None if self.masks is None else self.masks.select(index),
             panoptic=panoptic,
-            **{name: None if (rows := getattr(self, name)) is None else rows[index] for name in _OPTIONAL_ROWS},
+            **kept,
         )
 
 
@@ -293,7 +321,7 @@ class Tracks(_Block):
         states: (T,) uint8, `TrackState`.
         source: (T,) int32, row of the detection that the track took in this frame, -1 for none.
         hits: (T,) int32, detections taken since birth.
-        misses: (T,) int32, frames since the last one.
+        misses: (T,) int32, frames since the last one in which somebody looked (`Detections.looked`).
         unmatched: (U,) int32, rows of the detections that no track took, ascending. Together with `source` every
             row of the input comes back exactly once.
         detections: the input of this frame.

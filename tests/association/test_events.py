@@ -294,6 +294,15 @@ def test_listening_changes_no_result_and_errors_are_the_callers():
         tracker.update(Detections([[0, 0, 9, 9]], [0.9]))
 
 
+def test_a_newborn_is_no_reset_where_nobody_looked():
+    told = []
+    tracker = create("sort", on_event=lambda event: told.append((event.kind, event.id)))
+    tracker.update(Detections.from_array([[10, 10, 50, 90, 0.9, 0]]))
+    for _ in range(2):
+        tracker.update(Detections.unlooked())
+    assert told == [("born", 1), ("confirmed", 1)]
+
+
 def test_closing_opens():
     tracker, log = create("bytetrack"), EventLog()
     log.observe(tracker.update(Detections([[0, 0, 9, 9], [20, 0, 29, 9]], [0.9, 0.9])))

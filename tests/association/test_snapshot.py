@@ -19,6 +19,7 @@ from tracker.association import Plan, Stage, Tracker
 from tracker.association import snapshot as snapshot_module
 from tracker.errors import SnapshotError
 from tracker.systems import SYSTEMS, create, options, plan
+from tracker.types import Detections
 
 NAMES = list(SYSTEMS)
 ROOT = Path(__file__).resolve().parents[2]
@@ -86,6 +87,20 @@ def test_a_crowd_goes_on_in_another_process(name, tmp_path):
     rest = [associator.update(d, time_s=200 + k / 30) for k, d in enumerate(crowd(4, 20, 60)[30:])]
     np.testing.assert_array_equal(np.load(tmp_path / "rows.npy"), np.concatenate([t.to_array() for t in rest]))
     assert max(t.ids.max() for t in rest) > 20
+
+
+def test_a_restart_may_have_another_clock_and_leave_ids_out(tmp_path):
+    before = saved(tmp_path / "t", frame_rate=30.0)
+    last_s, last_id = before._clock.time_s, max(before.update(Detections.empty()).ids)
+    before = Tracker.load(tmp_path / "t")
+    after = Tracker.load(tmp_path / "t", time_s=-0.5, skip_ids=100)
+    born = 0
+    for k, detections in enumerate(crowd(4, 20, 90)[30:]):
+        a = before.update(detections, time_s=last_s + 0.5 + k / 30)
+        b = after.update(detections, time_s=k / 30)
+        assert b.time_s == k / 30 and same_tracks(replace(a, ids=np.where(a.ids > last_id, a.ids + 100, a.ids)), b)
+        born += (a.ids > last_id).sum()
+    assert born
 
 
 def test_many_tracks_fit_into_a_fresh_tracker(tmp_path):

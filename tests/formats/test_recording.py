@@ -69,10 +69,11 @@ def assert_equal(a: object, b: object) -> None:
 def test_what_goes_in_comes_out(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     scenes = [random_detections(rng, n) for n in (3, 0, 7, 1)]
+    scenes += [Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), looked=False, shed=("flow", "looks"))]
     scenes += [Detections.empty(), Detections.from_array([[1, 2, 3, 4, 0.5, 6]])]
     file = write(tmp_path / "deep" / "run.trk", [snapshot(scene) for scene in scenes])
     recording = Recording.open(file)
-    assert recording.header == HEADER and len(recording) == 6 and recording.complete
+    assert recording.header == HEADER and len(recording) == 7 and recording.complete
     for _ in range(2):  # it can be read again
         for index, (head, detections) in enumerate(recording):
             assert (head.index, head.time_s, head.width, head.height) == (index, index / 25, 64, 48)
@@ -87,7 +88,8 @@ def test_the_tracks_are_kept_too(tmp_path: Path) -> None:
 
 
 def test_whatever_detections_learn_to_hold_is_recorded() -> None:
-    """Every field is an array, or a struct that the recording knows by name and that has only such fields itself."""
+    """Every field is a value, an array, a tuple of texts, or a struct that the recording knows, made of such fields."""
+    plain = (int, float, bool, type(None), tuple[str, ...])
 
     def check(struct: type) -> None:
         for hint in typing.get_type_hints(struct).values():
@@ -96,7 +98,7 @@ def test_whatever_detections_learn_to_hold_is_recorded() -> None:
                     assert module.STRUCTS[part.__name__] is part
                     check(part)
                 else:
-                    assert part in (int, float, bool, type(None)) or typing.get_origin(part) is np.ndarray, part
+                    assert part in plain or typing.get_origin(part) is np.ndarray, part
 
     check(Detections)
 

@@ -37,7 +37,7 @@ def test_every_family_can_be_loaded(name: str) -> None:
 def test_a_family_is_never_guessed(bare: Path) -> None:
     with pytest.raises(ModelError, match="does not say what it is; name its family: yolo, yolox, panoptic"):
         open_model(bare)
-    with pytest.raises(ModelError, match="expected a model family of yolo, yolox, panoptic, rfdetr, got 'yolo99'"):
+    with pytest.raises(ModelError, match=r"expected a model family of yolo, yolox, panoptic, .*, got 'yolo99'"):
         open_model(bare, "yolo99")
     with pytest.raises(ModelError, match="has no model card, and a panoptic model needs one"):
         open_model(bare, "panoptic")

@@ -116,7 +116,8 @@ class EventLog:
             tracks.hits.tolist(), tracks.misses.tolist(), tracks.boxes.tolist(), strict=True,
         )  # fmt: skip
         rows = sorted(columns)
-        fresh = [row[0] for row in rows if row[4] == 1 and row[5] == 0]
+        looked = tracks.detections.looked  # else the ages stand still, and a newborn is one for another frame
+        fresh = [row[0] for row in rows if row[4] == 1 and row[5] == 0] if looked else []
         events = self.reset() if fresh and fresh[0] <= self._last_id else []
         self._frame = self._frame + 1 if frame is None else frame
         self._time_s = tracks.time_s
@@ -231,7 +232,7 @@ _RULES = {
     "grace_frames", "max_coast_frames", "late_expiry", "tentative_coasts", "tentative_moves", "duplicate_iou",
     "birth_iou", "detection_share", "camera", "replay", "look_back_frames", "confirm_s", "max_coast_s", "min_mask_px",
     "label", "vote_margin", "flow", "chain_masks", "gallery", "gallery_frames", "gallery_momentum", "suppress_iou",
-    "resume_score", "keep_score", "classes", "groups",
+    "resume_score", "keep_score", "follow_score", "search_frames", "classes", "groups",
 }  # fmt: skip
 """Fields of `Plan` that `EventLog._why` was written for: none but those that it reads ends a track."""
 

@@ -56,14 +56,17 @@ class Explainer:
 
     def keep(self, state: State, detections: Detections, dt: float, past: int | None, looks: Looks | None) -> None:
         """Note a frame, right before its step."""
-        self._kept, self._scene = Kept.of(state, detections, dt, past, looks), None
+        self._kept = Kept.of(state, detections, dt, past, looks) if detections.looked else None
+        self._scene = None
 
     def explain(self, state: State, time_s: float, track: int | None, detection: int | None) -> Explanation:
         """Explain one of both, after the step; raises what `Tracker.explain` says."""
         if (track is None) == (detection is None):
             raise ConfigError("expected either a track's id or a detection's row, explain(track=5) or (detection=3)")
         if self._kept is None:
-            raise FrameError("expected a frame since explanations are kept; update() the tracker first")
+            raise FrameError(
+                "expected a frame since explanations are kept, one that somebody looked at; update() the tracker first"
+            )
         if self._scene is None:
             self._scene = _Scene(Rerun(self._kept, self._plan, self._table, self._class_names), state)
         scene = self._scene

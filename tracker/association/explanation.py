@@ -119,6 +119,8 @@ def rules(stage: Stage) -> str:
         parts.append(f"scores below {stage.score_below:g}")
     if stage.least_hits > 1:
         parts.append(f"from {stage.least_hits} hits")
+    if stage.most_misses > 0:
+        parts.append(f"unseen for at most {stage.most_misses} frames")
     cues = [_term(t.cue, t.weight, t.bias, stage.fuse_score and t.cue == "iou") for t in stage.terms]
     if stage.height_power > 0:
         cues.append(f"height_iou^{stage.height_power:g}")

@@ -96,7 +96,7 @@ def remember(reals, ints, n):  # type: ignore[no-untyped-def]
         seen = ints[SOURCE, i] >= 0
         ints[TRAIL, i] = ((ints[TRAIL, i] << 1) | seen) & all_bits
         if not seen and ints[MISSES, i] == 0:
-            reals[FROZEN_STEP, i] = reals[STEP, i]
+            reals[FROZEN_STEP, i] = reals[UNSEEN, i] + reals[STEP, i]
             for r in range(_FILTER_ROWS):
                 reals[FROZEN + r, i] = reals[X + r, i]
 

@@ -100,6 +100,8 @@ class Stage:
         all_pairs: pairs without overlap compete too; takes time N x M. For overlap alone (OC-SORT) this needs `full`
             and a gate "after".
         least_hits: tracks with fewer detections so far, the one of their birth included, stay out.
+        most_misses: tracks unseen for more frames than this stay out; 0 for no limit. With `Plan.max_coast_frames`
+            above it, later stages may still bring such tracks back, by their looks for example (SiamMOT+).
         height_power: multiply the overlap by this power of the shared height (cue "height_iou"): of two boxes that
             overlap alike, feet and heads that agree count. Needs a gate "before" and no other terms than overlap.
 
@@ -122,6 +124,7 @@ class Stage:
     direction: float = 0.0
     all_pairs: bool = False
     least_hits: int = 0
+    most_misses: int = 0
     height_power: float = 0.0
 
     def __post_init__(self) -> None:
@@ -144,6 +147,7 @@ class Stage:
         number("direction", self.direction, 0.0, 1.0)
         number("height_power", self.height_power, 0.0, 10.0)
         count("least_hits", self.least_hits)
+        count("most_misses", self.most_misses)
         if self.plain:
             number("gate", self.gate, 0.0, 1.0)
             if self.all_pairs and not (self.full and self.gate_when == "after"):
@@ -175,7 +179,7 @@ class Stage:
             tracks, self.score_above, self.score_below, self.box == "last",
             self.gate, self.gate_when == "after", self.shortcut, self.fuse_score, SOLVERS[self.solver].code,
             self.direction, self.all_pairs, self.least_hits, self.full, COMBINATIONS[self.combine],
-            terms_from, terms_end, self.height_power,
+            terms_from, terms_end, self.height_power, self.most_misses,
         )  # fmt: skip
 
 
@@ -212,7 +216,7 @@ class ClassRule:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Motion, stages and life-cycle rules of a tracker. What is counted in frames counts calls of `update`.
+    """Motion, stages and life-cycle rules of a tracker. What is counted in frames counts those that somebody looked at.
 
     A detection below `min_score` is left alone: no stage sees it and it starts no track. One that no stage matched
     starts a track from `birth_score` up. These two are compared as float32, the scores' own type: 0.7 meets 0.7.
@@ -258,7 +262,7 @@ class Plan:
         0.0, "share of the old in a running mean of unit embeddings (BoT-SORT: 0.9)", "embeddings"
     )
     flow: str = _help("none", f"optical flow that carries masks: {', '.join(FLOWS)}", "masks")
-    chain_masks: bool = _help(False, "masks of unseen tracks are carried on in every frame (prev_to_cur)", "masks")
+    chain_masks: bool = _help(False, "masks of unseen tracks are carried on in every frame (prev_to_cur, forward)", "masks")
     suppress_iou: float = _help(
         1.0, "rows that overlap more with a better one are left out (SiamMOT); 1 for never", "track_ids"
     )
@@ -266,6 +270,12 @@ class Plan:
         0.0, "least score at which a coasting track's own row brings it back (SiamMOT)", "track_ids"
     )
     keep_score: float = _help(0.0, "least score at which a track's own row keeps it (SiamMOT)", "track_ids")
+    follow_score: float = _help(
+        math.inf, "least score at which learned motion says where a track is before it is matched; inf for none"
+    )
+    search_frames: int = _help(
+        0, "frames unseen after which a track's own rows count no more (SiamMOT+); 0 for never", "track_ids"
+    )
     classes: tuple[ClassRule, ...] = ()
     groups: tuple[tuple[int | str, ...], ...] = ()
 
@@ -277,14 +287,17 @@ class Plan:
         known("label", self.label, NAMINGS)
         known("flow", self.flow, FLOWS)
         known("camera", self.camera, CAMERAS)
+        if self.chain_masks and self.flow not in ("prev_to_cur", "forward"):
+            raise ConfigError(f"expected flow prev_to_cur or forward for chain_masks, got {self.flow!r}")
         flags(self, *(f.name for f in fields(self) if isinstance(f.default, bool)))
-        for name in ("min_score", "birth_score", "resume_score", "keep_score"):
+        for name in ("min_score", "birth_score", "resume_score", "keep_score", "follow_score"):
             number(name, getattr(self, name), -math.inf, math.inf)
         for name in ("duplicate_iou", "birth_iou", "detection_share", "suppress_iou", "gallery_momentum"):
             number(name, getattr(self, name), 0.0, 1.0)
         for name in ("confirm_s", "max_coast_s", "vote_margin"):
             number(name, getattr(self, name), 0.0, 1e9)
-        for name in ("confirm_hits", "grace_frames", "max_coast_frames", "min_mask_px", "gallery_frames"):
+        counts = "confirm_hits", "grace_frames", "max_coast_frames", "min_mask_px", "gallery_frames", "search_frames"
+        for name in counts:
             count(name, getattr(self, name))
         count("look_back_frames", self.look_back_frames, 1, PAST_FRAMES)
         count("gallery", self.gallery, 1, 1000)
@@ -301,6 +314,11 @@ class Plan:
         needs = frozenset(need for stage in self.stages for need in stage.needs)
         needs |= {"masks"} if self.min_mask_px else set()
         return needs | {"track_ids"} if self.suppress_iou < 1 else needs
+
+    @property
+    def follows(self) -> bool:
+        """Rows of learned motion say where its tracks are, before they are matched."""
+        return self.follow_score < math.inf
 
     @property
     def looks_back(self) -> bool:
@@ -338,7 +356,7 @@ class Plan:
             self.confirm_s * frame_rate, self.max_coast_s * frame_rate, stages_end, stages_end + len(terms),
             NAMINGS[self.label], self.vote_margin, self.min_mask_px, self.gallery_frames,
             self.suppress_iou, _float32(self.resume_score), _float32(self.keep_score),
-            self.birth_iou, CAMERAS[self.camera],
+            self.birth_iou, CAMERAS[self.camera], _float32(self.follow_score), self.search_frames,
         )  # fmt: skip
         rows = [rules, *motion.encode(), *stages, *terms, *self._encode_classes(class_names)]
         table = np.zeros((len(rows), WIDTH))

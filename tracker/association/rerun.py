@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from tracker.association.backend import solve_outside
 from tracker.association.cues import overlap
+from tracker.association.given import row_ids, take_rows
 from tracker.association.looks import Looks
 from tracker.association.plan import PHASES, Plan
 from tracker.association.stages import ASK_SOLVER
@@ -156,6 +157,8 @@ class Rerun:
         phase = _PHASE_NAMES[int(ints[PHASE, t])]
         if phase not in stage.tracks:
             return f"{phase}, and the stage takes {' and '.join(stage.tracks)}"
+        if 0 < stage.most_misses < ints[MISSES, t]:
+            return f"unseen for {ints[MISSES, t]} frames, and the stage takes at most {stage.most_misses}"
         return f"{ints[HITS, t]} hits, fewer than {stage.least_hits}" if ints[HITS, t] < stage.least_hits else ""
 
     def why_not_detection(self, k: int, j: int) -> str:
@@ -173,6 +176,9 @@ class Rerun:
         """Why no stage sees detection `j` and no track starts from it; empty if they may."""
         if self.state.ints[USABLE, j]:
             return ""
+        ids = self.kept.detections.track_ids
+        if self.plan.follows and ids is not None and ids[j] >= 0:
+            return f"it says where track {ids[j]} is now, by learned motion"
         x1, y1, x2, y2 = self.kept.detections.boxes[j]
         score, least, looks = self.kept.detections.scores[j], self.state.reals[LIMIT, j], self.kept.looks
         if not (x2 > x1 and y2 > y1):
@@ -190,7 +196,10 @@ class Rerun:
         state.restore(kept.arrays)
         state.reserve(self.n + self.m)
         block = np.empty((self.n + self.m + 7 & -8) * BLOCK_BYTES, np.uint8)
-        frame_of = d.boxes, d.scores, d.labels, kept.dt, kept.past, kept.looks, block
+        scores = d.scores
+        if self.plan.follows:
+            scores = take_rows(table, *state.arrays, d.boxes, scores, row_ids(d))
+        frame_of = d.boxes, scores, d.labels, kept.dt, kept.past, kept.looks, block
         while (asked := int(step(table, *state.arrays, *frame_of)[0])) < 0:
             if asked == ASK_SOLVER:
                 solve_outside(state)
@@ -235,6 +244,7 @@ def _follow_own_rows(frame: Rerun, before: State) -> list[OwnRow | None]:
     plan, ids = frame.plan, frame.kept.looks.track_ids
     column = {int(number): t for t, number in enumerate(frame.ids)}
     phases, scores = frame.state.ints[PHASE], before.reals[DETECTION_SCORE]
+    misses = frame.state.ints[MISSES]
     owners = [column.get(int(number), -1) for number in ids]
     usable = [bool(before.ints[USABLE, j]) for j in range(frame.m)]
     found: list[OwnRow | None] = [None] * frame.m
@@ -242,6 +252,9 @@ def _follow_own_rows(frame: Rerun, before: State) -> list[OwnRow | None]:
     for j, owner in enumerate(owners):
         if usable[j] and ids[j] >= 0 and owner < 0:
             found[j] = OwnRow(-1, f"it is about track {ids[j]}, which lives no more")
+        elif usable[j] and owner >= 0 and 0 < plan.search_frames < misses[owner]:
+            text = f"unseen for {misses[owner]} frames, more than search_frames {plan.search_frames}"
+            found[j] = OwnRow(owner, text)
         elif usable[j]:
             ranks[j] = np.float32(scores[j]) + np.float32(0 if owner < 0 else 1 if phases[owner] == COASTING else 2)
     best_first = sorted(ranks, key=lambda j: (-ranks[j], j))

@@ -21,6 +21,7 @@ from tracker.association.state import (
     LAST_BOX,
     MATE_OF_COLUMN,
     MATE_OF_ROW,
+    MISSES,
     N_COLUMNS,
     N_ROWS,
     PHASE,
@@ -39,6 +40,7 @@ from tracker.association.table import (
     HEIGHT_POWER,
     LEAST_HITS,
     LOOK_BACK_FRAMES,
+    MOST_MISSES,
     ON_LAST,
     PER_CLASS,
     PIXEL,
@@ -62,14 +64,14 @@ ASK_SOLVER = -1
 def run_stage(plan, s, counters, reals, ints, weights, columns, n, n_detections, frame, past, looks):  # type: ignore[no-untyped-def]
     """Match what this stage is about; returns the number of pairs, and does nothing if the buffers are too short."""
     box = LAST_BOX if plan[s, ON_LAST] != 0 else BOX
-    n_rows = _pick_tracks(int(plan[s, TRACKS]), int(plan[s, LEAST_HITS]), ints, n)
+    n_rows = _pick_tracks(plan, s, ints, n)
     n_columns = _pick_detections(plan, s, n_detections, reals, ints)
     if past is not None:
         if plan[s, ALL_PAIRS] != 0 and plan[s, TERMS_FROM] == 0:
             asked = _match_certain(plan, s, box, n_rows, n_columns, frame, reals, ints, weights, columns, past, looks)
             if asked != 0:
                 return asked
-            n_rows = _pick_tracks(int(plan[s, TRACKS]), int(plan[s, LEAST_HITS]), ints, n)
+            n_rows = _pick_tracks(plan, s, ints, n)
             n_columns = _pick_detections(plan, s, n_detections, reals, ints)
     n_pairs = 0
     if plan[s, ALL_PAIRS] == 0 or plan[s, TERMS_FROM] == 0:
@@ -204,9 +206,12 @@ def _any_from(gate, n_pairs, weights):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _pick_tracks(phases_wanted, least_hits, ints, n):  # type: ignore[no-untyped-def]
+def _pick_tracks(plan, s, ints, n):  # type: ignore[no-untyped-def]
+    phases_wanted, least_hits, most_misses = int(plan[s, TRACKS]), int(plan[s, LEAST_HITS]), int(plan[s, MOST_MISSES])
     n_rows = 0
     for i in range(n):
+        if most_misses > 0 and ints[MISSES, i] > most_misses:
+            continue
         if ints[SOURCE, i] < 0 and (phases_wanted >> ints[PHASE, i]) & 1 and ints[HITS, i] >= least_hits:
             ints[ROWS, n_rows] = i
             n_rows += 1

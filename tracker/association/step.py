@@ -13,6 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from tracker._jit import inlined, kernel
+from tracker.association.given import follow_rows, read_box
 from tracker.association.history import note, remember, replay
 from tracker.association.lifecycle import age, drop_crowded, drop_duplicates, give_birth, name, read_classes
 from tracker.association.motion import correct, measure, predict, write_boxes
@@ -54,6 +55,7 @@ from tracker.association.table import (
     DETECTION_SHARE,
     DUPLICATE_IOU,
     FIRST_STAGE,
+    FOLLOW_SCORE,
     FORM,
     LOOK_BACK_FRAMES,
     MIN_MASK_PX,
@@ -74,8 +76,6 @@ from tracker.types import (
     BLOCK_STATES,
     BLOCK_UNMATCHED,
 )
-
-_FARTHEST_PX = 1e9  # a corner beyond this is no place in a picture, and keeps every number of the filters finite
 
 START, MATCHING, ENDING, SOLVED, FOLLOWING = 0, 1, 2, 3, 4
 """Where a step goes on: from the beginning, where the pair buffers were too small, or after a solver from outside."""
@@ -103,7 +103,7 @@ def step(plan, memory, boxes, scores, labels, dt, past, looks, block):  # type: 
     if counters[RESUME] == START:
         counters[FRAME] += 1
         _read_detections(plan, boxes, scores, labels, reals, ints, looks)
-        _set_steps(plan, reals, ints, counters[COUNT], dt)
+        set_steps(plan, reals, ints, counters[COUNT], dt)
         predict(plan, reals, ints, counters[COUNT])
         write_boxes(form, reals, counters[COUNT])
     n, frame = counters[COUNT], counters[FRAME]
@@ -113,6 +113,8 @@ def step(plan, memory, boxes, scores, labels, dt, past, looks, block):  # type: 
             if asked > len(weights):
                 counters[RESUME] = FOLLOWING
                 return -asked, 0, 0, 0
+    if plan[RULES, FOLLOW_SCORE] < np.inf and (counters[RESUME] == START or counters[RESUME] == FOLLOWING):
+        follow_rows(plan, reals, n)
     if counters[RESUME] != ENDING:
         first = FIRST_STAGE
         if counters[RESUME] == SOLVED:
@@ -159,11 +161,11 @@ def step(plan, memory, boxes, scores, labels, dt, past, looks, block):  # type: 
     n = drop_dead(reals, ints, n, past is not None)
     counters[COUNT] = n
     _mark_used(ints, n, len(labels))
-    return _write_block(reals, ints, n, len(labels), block)
+    return write_block(reals, ints, n, len(labels), block)
 
 
 @inlined
-def _write_block(reals, ints, n, n_detections, block):  # type: ignore[no-untyped-def]
+def write_block(reals, ints, n, n_detections, block):  # type: ignore[no-untyped-def]
     """Write the snapshot that `Tracks` describes: confirmed, tentative, coasting tracks, each in order of birth.
 
     Returns:
@@ -208,12 +210,9 @@ def _read_detections(plan, boxes, scores, labels, reals, ints, looks):  # type: 
     """Detections as rows; a box without area, or far outside any picture, is not usable."""
     read_classes(plan, labels, reals, ints)
     for j in range(len(scores)):
-        x1, y1, x2, y2 = boxes[j, 0], boxes[j, 1], boxes[j, 2], boxes[j, 3]
-        reals[DETECTION_BOX, j], reals[DETECTION_BOX + 1, j] = x1, y1
-        reals[DETECTION_BOX + 2, j], reals[DETECTION_BOX + 3, j] = x2, y2
+        read_box(boxes, j, reals, ints)
         reals[DETECTION_SCORE, j] = scores[j]
-        near = (x1 > -_FARTHEST_PX) & (y1 > -_FARTHEST_PX) & (x2 < _FARTHEST_PX) & (y2 < _FARTHEST_PX)
-        ints[USABLE, j] = near & (x2 > x1) & (y2 > y1) & (scores[j] >= reals[LIMIT, j])
+        ints[USABLE, j] &= scores[j] >= reals[LIMIT, j]
     if looks is not None:
         if plan[RULES, MIN_MASK_PX] > 0:
             for j in range(len(scores)):
@@ -221,7 +220,7 @@ def _read_detections(plan, boxes, scores, labels, reals, ints, looks):  # type: 
 
 
 @inlined
-def _set_steps(plan, reals, ints, n, dt):  # type: ignore[no-untyped-def]
+def set_steps(plan, reals, ints, n, dt):  # type: ignore[no-untyped-def]
     """Time by which each track moves, and where it stood."""
     still = plan[RULES, TENTATIVE_MOVES] == 0
     for i in range(n):

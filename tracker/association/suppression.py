@@ -22,7 +22,7 @@ from tracker.association.state import (
     TAKEN,
     USABLE,
 )
-from tracker.association.table import KEEP_SCORE, PIXEL, RESUME_SCORE, RULES, SUPPRESS_IOU
+from tracker.association.table import KEEP_SCORE, PIXEL, RESUME_SCORE, RULES, SEARCH_FRAMES, SUPPRESS_IOU
 
 TAKEN_WEAKLY = 2
 """`TAKEN` of a row that shows where a coasting track is but does not bring it back."""
@@ -44,9 +44,12 @@ def match_known(plan, reals, ints, n, n_detections, looks):  # type: ignore[no-u
         score = np.float32(reals[DETECTION_SCORE, j])
         owner[j], rank[j] = _FRESH, score
         if looks.track_ids[j] >= 0:
-            owner[j] = _column_of(looks.track_ids[j], ints, n)
+            owner[j] = column_of(looks.track_ids[j], ints, n)
             if owner[j] < 0:
                 ints[USABLE, j] = 0  # a track that lives no more
+                continue
+            if plan[RULES, SEARCH_FRAMES] > 0 and ints[MISSES, owner[j]] > plan[RULES, SEARCH_FRAMES]:
+                ints[USABLE, j] = 0  # a track that nobody searches for any more
                 continue
             score += np.float32(1)
             if ints[PHASE, owner[j]] != COASTING:
@@ -76,7 +79,7 @@ def match_known(plan, reals, ints, n, n_detections, looks):  # type: ignore[no-u
 
 
 @inlined
-def _column_of(track_id, ints, n):  # type: ignore[no-untyped-def]
+def column_of(track_id, ints, n):  # type: ignore[no-untyped-def]
     """Column of a live track, -1 for none; ids ascend."""
     low, high = 0, n
     while low < high:

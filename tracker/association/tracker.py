@@ -14,13 +14,15 @@ from numpy.typing import ArrayLike
 from tracker.association.backend import solve_outside
 from tracker.association.camera import as_affine, move_tracks
 from tracker.association.events import Event, EventLog
+from tracker.association.given import row_ids, take_rows
+from tracker.association.glide import glide
 from tracker.association.looks import SHOWN, Wardrobe
 from tracker.association.motion import MOTIONS
 from tracker.association.plan import Plan
 from tracker.association.query import Estimates, estimate
 from tracker.association.snapshot import Snapshot, read_snapshot, write_snapshot
 from tracker.association.stages import ASK_SOLVER
-from tracker.association.state import COUNT, State
+from tracker.association.state import COUNT, LAST_ID, State
 from tracker.association.step import step
 from tracker.errors import ConfigError, DetectionsError, FrameError, SnapshotError
 from tracker.types import BLOCK_BYTES, Detections, Flow, Frame, Tracks, tracks_of_block
@@ -76,6 +78,12 @@ class Clock:
         self._frames = 0
         whole = round(min(steps, _LONGEST_STEP_FRAMES))
         return float(whole) if whole and abs(steps - whole) <= _STEADY else min(steps, _LONGEST_STEP_FRAMES)
+
+    def move_to(self, time_s: float) -> None:
+        """Say when the last frame was, on another clock: that of the stamps to come."""
+        self.time_s = self._anchor_s = time_s
+        self._frames = 0
+        self._stamp_s = None if self._stamp_s is None else time_s
 
     def dump(self) -> dict[str, Any]:
         """All of it, as plain data for JSON."""
@@ -159,12 +167,19 @@ class Tracker:
 
         A box without area (or beyond 1e9 px) is never matched and starts no track; it comes back in `unmatched`.
 
+        Where nobody looked (`Detections.unlooked()`, as between the frames of a detector that runs on every third one)
+        tracks are predicted and keep their state: confirmed ones stay confirmed and are reported where they should be
+        by now, with `source` -1 unless learned motion gave a row. None counts as missed, none is born, none ends;
+        limits in frames stand still, those in seconds go on and take effect in the next frame that is looked at.
+
         Args:
-            detections: this frame's; `Detections.empty()` where nothing was seen, time passes all the same.
+            detections: this frame's; `Detections.empty()` where nothing was seen, time passes all the same;
+                `Detections.unlooked()` where nobody looked.
             frame: the image that they belong to; gives the time unless `time_s` does.
             time_s: capture time in seconds. Without any the frame comes one nominal frame after the last. An equal
                 stamp moves nothing; a later one moves the tracks by the real time.
-            flow: optical flow between the frame before and this one, for plans that carry masks along it.
+            flow: optical flow between the frame before and this one, for plans that carry masks along it. Where masks
+                are not carried on in every frame (`Plan.chain_masks`), it goes from the frame that was looked at last.
             camera: (2, 3) affine map of the picture before onto this one, px, as `tracker.camera` estimates it: every
                 track is moved by it before it is predicted. Masks that tracks keep stay where they are.
 
@@ -178,10 +193,12 @@ class Tracker:
         """
         if not isinstance(detections, Detections):
             raise DetectionsError(
-                f"expected Detections, got {type(detections).__name__}; Detections.from_array takes rows of numbers"
+                f"expected Detections, got {type(detections).__name__}; Detections.from_array takes rows of numbers, "
+                "Detections.empty() is nothing seen, Detections.unlooked() is nobody looked"
             )
-        wardrobe, state, clock = self._wardrobe, self._state, self._clock
-        looks = None if wardrobe is None else wardrobe.show(detections, flow)
+        wardrobe, state, clock, looked = self._wardrobe, self._state, self._clock, detections.looked
+        shown = wardrobe is not None and (looked or self.plan.chain_masks)
+        looks = wardrobe.show(detections, flow) if wardrobe is not None and shown else None
         affine = None if camera is None else as_affine(camera)
         dt = clock.advance(frame.time_s if time_s is None and frame is not None else time_s)
         scores = detections.scores
@@ -193,14 +210,19 @@ class Tracker:
         if self._explainer is not None:
             self._explainer.keep(state, detections, dt, self._past, looks)
         block = empty((most + 7 & -8) * BLOCK_BYTES, uint8)
-        frame_of = detections.boxes, scores, detections.labels, dt, self._past, looks, block
-        counts = step(self._table, *state.arrays, *frame_of)
-        while counts[0] < 0:
-            if counts[0] == ASK_SOLVER:
-                solve_outside(state)
-            else:
-                state.reserve_edges(-counts[0])
+        if looked:
+            if self.plan.follows:
+                scores = take_rows(self._table, *state.arrays, detections.boxes, scores, row_ids(detections))
+            frame_of = detections.boxes, scores, detections.labels, dt, self._past, looks, block
             counts = step(self._table, *state.arrays, *frame_of)
+            while counts[0] < 0:
+                if counts[0] == ASK_SOLVER:
+                    solve_outside(state)
+                else:
+                    state.reserve_edges(-counts[0])
+                counts = step(self._table, *state.arrays, *frame_of)
+        else:
+            counts = glide(self._table, *state.arrays, detections.boxes, scores, row_ids(detections), dt, block)
         self._alive = counts[0]
         if wardrobe is not None and looks is not None:
             wardrobe.keep(state, detections, looks)
@@ -267,7 +289,7 @@ class Tracker:
 
         Raises:
             ConfigError: explanations are not kept, there is no such track or detection, or both or none are given.
-            FrameError: there was no frame since `keep_explanations`, or since a reset.
+            FrameError: there was no frame since `keep_explanations`, or since a reset, or nobody looked at it.
         """
         if self._explainer is None:
             raise ConfigError("expected a tracker that keeps explanations: call keep_explanations() before the frame")
@@ -289,13 +311,23 @@ class Tracker:
         write_snapshot(path, Snapshot(self.plan, settings, self._clock.dump(), arrays, events))
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], *, on_event: Callable[[Event], object] | None = None) -> Tracker:
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        on_event: Callable[[Event], object] | None = None,
+        time_s: float | None = None,
+        skip_ids: int = 0,
+    ) -> Tracker:
         """Make the tracker that was saved: same plan, clock and tracks, and from here on the same results, to the bit.
 
         Args:
             path: file of `save`, from any machine; the version of trackstream must know its plan and state.
             on_event: as for a new tracker. Where the saved one had one, events go on; otherwise the tracks that are
                 alive are born, for the log, in the next frame.
+            time_s: when the last frame was, on the clock of the frames to come, where that is another one; by default
+                the saved clock goes on.
+            skip_ids: leave out so many ids, where some may have been given after the file was saved.
 
         Raises:
             SnapshotError: no such file, not a saved tracker, damaged, or of another version.
@@ -311,6 +343,9 @@ class Tracker:
                 loaded._wardrobe.restore(looks, int(saved.arrays["counters"][COUNT]))
             loaded._clock.restore(saved.clock)
             loaded._alive = int(saved.arrays["counters"][COUNT])
+            loaded._state.counters[LAST_ID] += skip_ids
+            if time_s is not None:
+                loaded._clock.move_to(time_s)
             if saved.events is not None:
                 loaded._log.restore(saved.events)
         except (ConfigError, SnapshotError) as error:

@@ -3,41 +3,129 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from tracker.cli.config import option
 from tracker.errors import ConfigError
 
 if TYPE_CHECKING:
     from tracker.association import Plan, Tracker
-    from tracker.guide import Guided
+    from tracker.flow import FlowMethod
+    from tracker.guide import Guided, LookSource, MotionSource
+    from tracker.models import Model
+    from tracker.models.pooling import Pooled
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GuidanceConfig:
-    """Flags about how the picture moves."""
+    """Flags about what else the pictures show: how they move, who is who."""
 
-    flow: str = option("dis", "optical flow for systems that carry masks along it: dis (OpenCV)", choices=("dis",))
+    flow: str = option(
+        "dis",
+        "optical flow for systems that carry masks along it: dis (OpenCV), or a RAFT network (ONNX file or name)",
+        metavar="dis|FILE.onnx|NAME",
+    )
     camera: bool = option(False, "move tracks with the camera, as the picture's corners show it")
+    reid: str | None = option(
+        None,
+        "identity vectors for systems that compare embeddings: a re-identification network for crops (ONNX file or "
+        "name), or mask-pooling or box-pooling of the model's own features",
+        metavar="FILE.onnx|NAME",
+    )
+    motion: str | None = option(
+        None,
+        "learned motion for any detector: a siamese network that finds each track again (NanoTrack's backbone with its "
+        "head beside it, VitTrack; ONNX file or name)",
+        metavar="FILE.onnx|NAME",
+    )
+    reid_masked: bool = option(False, "--reid's crops show the object alone where it has a mask, not what is around it")
+
+    @property
+    def given(self) -> frozenset[str]:
+        """Parts of `Detections` that these flags provide, whatever the model gives."""
+        flags = {"embeddings": self.reid, "track_ids": self.motion}
+        return frozenset(part for part, flag in flags.items() if flag is not None)
+
+    def options(self, system: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
+        """Options of a system: what these flags ask of it, and what the user chose over that."""
+        from tracker.systems import plan
+
+        if self.motion is None:
+            return dict(chosen)
+        from tracker.models.siamese import motion_options
+
+        return {**motion_options(plan(system)), **chosen}
 
 
-def guide(associator: Tracker, config: GuidanceConfig) -> Guided:
-    """The tracker with the flow that its plan needs, and with camera motion if asked for."""
+def guide(associator: Tracker, config: GuidanceConfig, device: str = "auto", *, allow_cpu: bool = False) -> Guided:
+    """The tracker with the flow that its plan needs, and with camera motion and identity vectors if asked for."""
     from tracker.camera import CameraMotion
-    from tracker.flow import FLOWS
     from tracker.guide import Guided
 
-    flow = FLOWS[config.flow]() if associator.plan.flow != "none" else None
-    return Guided(associator, flow, CameraMotion() if config.camera else None)
+    flow = _open_flow(associator.plan, config.flow, device, allow_cpu=allow_cpu)
+    looks = _open_looks(config, device, allow_cpu=allow_cpu)
+    motion = _open_motion(config, associator.plan, device, allow_cpu=allow_cpu)
+    return Guided(associator, flow, CameraMotion() if config.camera else None, motion, looks)
 
 
-def check_needs(plan: Plan, system: str, given: str) -> None:
+def pooled(model: Model, config: GuidanceConfig) -> Model | Pooled:
+    """The model itself, or one that pools identity vectors from its features if asked for.
+
+    Raises:
+        ConfigError: it has no features.
+    """
+    from tracker.models.pooling import POOLINGS, Pooled
+
+    return Pooled(model, config.reid) if config.reid in POOLINGS else model
+
+
+def _open_flow(plan: Plan, name: str, device: str, *, allow_cpu: bool) -> FlowMethod | None:
+    """The named flow, or None for a plan that carries no masks along it."""
+    from tracker.flow import FLOWS, NetworkFlow
+    from tracker.models.raft import open_raft
+
+    if plan.flow == "none":
+        if name not in FLOWS:
+            raise ConfigError(f"this tracker carries no masks along optical flow, which --flow {name} is for")
+        return None
+    return FLOWS[name]() if name in FLOWS else NetworkFlow(open_raft(name, device, allow_cpu=allow_cpu))
+
+
+def _open_looks(config: GuidanceConfig, device: str, *, allow_cpu: bool) -> LookSource | None:
+    from tracker.models import open_model
+    from tracker.models.pooling import POOLINGS
+    from tracker.models.reid import Crops, Reid
+
+    if config.reid is None or config.reid in POOLINGS:
+        return None
+    network = open_model(config.reid, Reid.family, device, allow_cpu=allow_cpu)
+    assert isinstance(network, Reid)
+    return Crops(network, masked=config.reid_masked)
+
+
+def _open_motion(config: GuidanceConfig, plan: Plan, device: str, *, allow_cpu: bool) -> MotionSource | None:
+    from tracker.models import SessionConfig
+    from tracker.models.siamese import ADOPT_IOU, SiameseConfig, open_siamese
+
+    if config.motion is None:
+        return None
+    rules = SiameseConfig(search_frames=plan.search_frames)
+    if plan.suppress_iou < 1:
+        rules = dataclasses.replace(rules, adopt_iou=ADOPT_IOU)
+    return open_siamese(config.motion, config=rules, session=SessionConfig(device, allow_cpu=allow_cpu))
+
+
+def check_needs(plan: Plan, system: str, given: frozenset[str]) -> None:
     """Whether detections have what a plan compares; `given` is what they have beside boxes.
 
     Raises:
         ConfigError: they have not.
     """
     optional = {need for stage in plan.stages if stage.combine == "best" for need in stage.needs}
-    missing = sorted(plan.needs - optional - {given})
+    needs = plan.needs | {"track_ids"} if plan.follows else plan.needs
+    missing = sorted(needs - optional - given)
     if missing:
-        raise ConfigError(f"tracker {system!r} compares {', '.join(missing)}, which this model does not give")
+        ways = [flag for need, flag in (("embeddings", "--reid"), ("track_ids", "--motion")) if need in missing]
+        way = f"; {' and '.join(ways)} can" if ways else ""
+        raise ConfigError(f"tracker {system!r} compares {', '.join(missing)}, which this model does not give{way}")

@@ -11,12 +11,14 @@ import argparse
 import dataclasses
 import json
 import sys
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from tracker.errors import ConfigError
 
 if TYPE_CHECKING:
+    from tracker.models import ModelCard, Session
     from tracker.models.registry import Entry
 
 
@@ -108,22 +110,36 @@ def _fetch(entry: Entry, *, quiet: bool, offline: bool = False, timeout_s: float
 
 def _info(arguments: argparse.Namespace) -> int:
     """Print what a model says about itself, and of a registered one what the registry knows."""
-    from tracker.models import FAMILIES, open_model
     from tracker.models.registry import lookup
 
     entry = lookup(arguments.model)
     facts: dict[str, Any] = {} if entry is None else _known(entry)
-    if entry is None or (entry.cached and entry.family in FAMILIES):
-        model = open_model(arguments.model, arguments.family)
-        facts |= dataclasses.asdict(model.card)
-        facts["inputs"] = [str(spec) for spec in model.session.inputs.values()]
-        facts["outputs"] = [str(spec) for spec in model.session.outputs.values()]
-        facts["device"] = model.session.device
+    if entry is None or entry.cached:
+        session, card = _open(arguments.model, arguments.family, entry)
+        facts |= {} if card is None else dataclasses.asdict(card)
+        facts["inputs"] = [str(spec) for spec in session.inputs.values()]
+        facts["outputs"] = [str(spec) for spec in session.outputs.values()]
+        facts["device"] = session.device
     if arguments.json:
         print(json.dumps(facts, indent=2, default=str))
     else:
         print("\n".join(f"{name:<20}{_short(value)}" for name, value in facts.items() if value not in (None, (), "")))
     return 0
+
+
+def _open(name: str, family: str | None, entry: Entry | None) -> tuple[Session, ModelCard | None]:
+    """A model as its family opens it, or the bare graph where it is no `--model`: optical flow, a part of a set."""
+    from tracker.models import FAMILIES, Session, open_model, read_card
+    from tracker.models.registry import locate
+
+    if family is None and (entry is not None or Path(name).is_file()):
+        session = Session(name if entry is None else locate(entry))
+        card = read_card(session.metadata)
+        named = (card.family if card else "") or (entry.family if entry else "")
+        if named and named not in FAMILIES:
+            return session, card
+    model = open_model(name, family)
+    return model.session, model.card
 
 
 def _known(entry: Entry) -> dict[str, Any]:

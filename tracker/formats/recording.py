@@ -65,10 +65,19 @@ class BareFrame(Frame):
     __slots__ = ("_size",)
     _size: tuple[int, int]
 
-    def __init__(self, index: int, time_s: float, width: int, height: int) -> None:
-        object.__setattr__(self, "index", index)
-        object.__setattr__(self, "time_s", time_s)
+    def __init__(self, index: int, time_s: float, width: int, height: int, **facts: Any) -> None:
+        given = {"index": index, "time_s": time_s, "epoch": 0, "arrived_s": None, "header": None, **facts}
+        for name, value in given.items():
+            object.__setattr__(self, name, value)
         object.__setattr__(self, "_size", (width, height))
+
+    @classmethod
+    def of(cls, frame: Frame) -> BareFrame:
+        """A frame without its image, which it no longer keeps alive; all else stays."""
+        return cls(
+            frame.index, frame.time_s, frame.width, frame.height,
+            epoch=frame.epoch, arrived_s=frame.arrived_s, header=frame.header,
+        )  # fmt: skip
 
     @property
     def image(self) -> NDArray[np.uint8]:

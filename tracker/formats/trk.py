@@ -7,8 +7,9 @@ All numbers are little-endian. The first block is `HEAD`, a JSON object: `schema
 one `FRAM` per frame: a zlib stream of a length (uint32), a JSON object of that length, and the bytes of all arrays.
 The JSON object has `index`, `time_s`, `width`, `height`, `detections` and `result`. In the last two a list
 `[dtype, shape, offset]` is an array: dtype as NumPy writes it ("<f4"), C order, offset in bytes after the JSON object.
-An object with a `kind` is a struct of such values; fields that are None are absent. The last block, `DONE`, is a JSON
-object with the number of `frames`; without it the run was killed.
+An object with a `kind` is a struct of such values; fields that are None or have their default are absent. One with
+`items` is a tuple of such values. The last block, `DONE`, is a JSON object with the number of `frames`; without it the run
+was killed.
 """
 
 from __future__ import annotations
@@ -124,7 +125,7 @@ class _Arrays:
         self._offset = 0
 
     def describe(self, value: Any) -> Any:
-        """JSON description of a number, an array or a struct."""
+        """JSON description of a number, a text, an array, a tuple or a struct."""
         if isinstance(value, np.ndarray):
             part = np.ascontiguousarray(value, value.dtype.newbyteorder("<"))
             place = [part.dtype.str, list(value.shape), self._offset]
@@ -133,11 +134,14 @@ class _Arrays:
             return place
         if isinstance(value, bool | int | float | str):
             return value
+        if isinstance(value, tuple):
+            return {"items": [self.describe(part) for part in value]}
         kind = type(value).__name__
         if kind not in self._structs:
             raise SinkError(f"cannot record a {kind}")
-        fields = ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value))
-        return {"kind": kind, **{name: self.describe(part) for name, part in fields if part is not None}}
+        fields = ((f.name, getattr(value, f.name), f.default) for f in dataclasses.fields(value))
+        told = {name: self.describe(part) for name, part, usual in fields if part is not None and part is not usual}
+        return {"kind": kind, **told}
 
 
 def _restore(value: Any, data: bytes, start: int, structs: Structs) -> Any:
@@ -152,6 +156,8 @@ def _restore(value: Any, data: bytes, start: int, structs: Structs) -> Any:
         return np.frombuffer(data, dtype, count, start + offset).reshape(shape).astype(dtype.newbyteorder("="))
     if not isinstance(value, dict):
         return value
+    if "items" in value:
+        return tuple(_restore(part, data, start, structs) for part in value["items"])
     kind = structs[value["kind"]]
     restored = kind(**{name: _restore(part, data, start, structs) for name, part in value.items() if name != "kind"})
     if isinstance(restored, Masks):

@@ -9,22 +9,23 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
 from tracker.errors import ModelError, ModelNotFoundError
+from tracker.models.protobuf import field_places, read_varint, write_field
 
 CARD_KEY = "tracker.card"
 SCHEMA = 1
 
 Size = tuple[int, int]
-Resize = Literal["letterbox", "letterbox-corner", "stretch"]
+Resize = Literal["letterbox", "letterbox-corner", "corner", "stretch"]
 
 _CHOICES = {
-    "resize": ("letterbox", "letterbox-corner", "stretch"),
+    "resize": ("letterbox", "letterbox-corner", "corner", "stretch"),
     "layout": ("nchw", "nhwc"),
     "colour": ("rgb", "bgr"),
 }
@@ -42,8 +43,8 @@ class ImageInput:
         scale: factor on 0..255.
         mean: per channel in tensor order, after `scale`.
         std: likewise.
-        resize: "letterbox" keeps the aspect and centres the image, "letterbox-corner" puts it top left, "stretch"
-            fills the input.
+        resize: "letterbox" keeps the aspect and centres the image, "letterbox-corner" puts it top left, "corner" does
+            too but enlarges nothing, "stretch" fills the input.
         pad: 0..255, what a letterbox's border holds (before `scale`).
     """
 
@@ -55,7 +56,7 @@ class ImageInput:
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     resize: str = "letterbox"
-    pad: int = 114
+    pad: float = 114
 
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():
@@ -153,61 +154,18 @@ def write_card(path: str | PathLike[str], card: ModelCard) -> None:
     if not file.is_file():
         raise ModelNotFoundError(f"no model file {file}")
     data = file.read_bytes()
-    entry = _field(_KEY, CARD_KEY.encode()) + _field(_VALUE, card.to_json().encode())
+    entry = write_field(_KEY, CARD_KEY.encode()) + write_field(_VALUE, card.to_json().encode())
     try:
-        old = [place for place in _fields(data) if _is_card(data, place)]
+        old = [place for place in field_places(data) if _is_card(data, place)]
     except (IndexError, ValueError):
         raise ModelError(f"{file} is not an ONNX model, or cut short; no card was written") from None
     for start, end in reversed(old):
         data = data[:start] + data[end:]
-    file.write_bytes(data + _field(_METADATA, entry))
+    file.write_bytes(data + write_field(_METADATA, entry))
 
 
 # Protobuf field numbers: ModelProto.metadata_props, StringStringEntryProto.key and .value
 _METADATA, _KEY, _VALUE = 14, 1, 2
-
-
-def _field(number: int, data: bytes) -> bytes:
-    """One length-delimited protobuf field."""
-    return bytes([number << 3 | 2]) + _varint(len(data)) + data
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def _read_varint(data: bytes, at: int) -> tuple[int, int]:
-    """A variable-length integer and where it ends."""
-    value = shift = 0
-    while True:
-        byte = data[at]
-        value |= (byte & 127) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 128:
-            return value, at
-
-
-def _fields(data: bytes) -> Iterator[tuple[int, int]]:
-    """Start and end of every field of a protobuf message."""
-    start = 0
-    while start < len(data):
-        tag, at = _read_varint(data, start)
-        if tag & 7 == 0:
-            _, at = _read_varint(data, at)
-        elif tag & 7 == 2:
-            length, at = _read_varint(data, at)
-            at += length
-        else:
-            at += {1: 8, 5: 4}.get(tag & 7, len(data) + 1)
-        if at > len(data) or tag < 8:
-            raise ValueError("not a protobuf message")
-        yield start, at
-        start = at
 
 
 def _is_card(data: bytes, place: tuple[int, int]) -> bool:
@@ -215,12 +173,12 @@ def _is_card(data: bytes, place: tuple[int, int]) -> bool:
     start, end = place
     if data[start] != _METADATA << 3 | 2:
         return False
-    _, at = _read_varint(data, start + 1)
-    return _field(_KEY, CARD_KEY.encode()) in data[at:end]
+    _, at = read_varint(data, start + 1)
+    return write_field(_KEY, CARD_KEY.encode()) in data[at:end]
 
 
 _SHAPES: dict[str, type | tuple[type, ...]] = {
-    "facts": dict, "outputs": dict, "stride": int, "pad": int, "scale": (int, float),
+    "facts": dict, "outputs": dict, "stride": int, "pad": (int, float), "scale": (int, float),
 }  # fmt: skip
 _ITEMS: dict[str, type | tuple[type, ...]] = {
     "class_names": str,

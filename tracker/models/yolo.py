@@ -50,7 +50,9 @@ class Yolo(Model):
             self._coefficients = maps
         self._rows, count = self._layout()
         self._wanted = self.class_filter(count)
-        self.card = replace(self.card, task="segment" if segment else "detect")
+        features = {} if self._prototypes is None else {"features": self._prototypes.name}  # unless the card names one
+        outputs = {**features, **self.card.outputs}
+        self.card = replace(self.card, task="segment" if segment else "detect", outputs=outputs)
 
     def decode(self, outputs: Mapping[str, NDArray[Any]], placement: Placement) -> Detections:
         """Detections with masks (segmenters) in source pixels, best first; boxes outside the frame are dropped.

@@ -19,6 +19,7 @@ from tracker.systems.segments import (
     MOTION_DEEPLAB,
     MOTSNET,
     SIAMMOT,
+    SIAMMOT_PLUS,
     STEP_B1,
     STEP_B2,
     STEP_B3,
@@ -36,6 +37,7 @@ SYSTEMS: dict[str, System] = {
     for system in (
         SORT, BYTETRACK, OCSORT, BOTSORT, STEADY, STEP_B1, STEP_B2, STEP_B3, MOTION_DEEPLAB, MOTSNET, TRACK_RCNN,
         TRACK_RCNN_CENTRE, TRACK_RCNN_MASK, VPSNET, SIAMMOT,
+        SIAMMOT_PLUS,
     )
 }  # fmt: skip
 
