@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from tracker import pipeline
+from tracker.errors import ConfigError
 from tracker.types import Detections, Frame, Tracks
 
 
@@ -151,6 +153,23 @@ def test_a_broken_sink_stops_the_run_and_all_sinks_are_closed(overlap: bool) -> 
     assert good.closed == bad.closed == 1 and bad.seen == list(range(5))
 
 
+def test_ages_of_live_frames_and_a_clock_to_read_meanwhile() -> None:
+    class Late(Frames):
+        live = True
+
+        def __iter__(self) -> Iterator[Frame]:
+            for frame in super().__iter__():
+                yield replace(frame, arrived_s=time.monotonic() - 0.05)
+
+    clock, counts = pipeline.StageClock(), []
+    report = pipeline.run(
+        Late(20), Echo(delay_s=0.01), Following(), clock=clock,
+        on_frame=lambda frame, tracks: counts.append(clock.latencies()["age"].count),
+    )  # fmt: skip
+    assert counts == list(range(1, 21)) and report.stages["age"].count == 20
+    assert 60 <= report.stages["age"].p50 < 120
+
+
 def test_max_frames_stops_and_reads_no_further() -> None:
     source = Frames(100)
     assert pipeline.run(source, Echo(), Following(), max_frames=7).frames == 7
@@ -171,3 +190,23 @@ def test_percentiles_are_within_the_bin_width() -> None:
     for share, value in ((50, latency.p50), (95, latency.p95), (99, latency.p99)):
         assert value == pytest.approx(np.percentile(durations, share) / 1e6, rel=0.023)
     assert latency.max == durations.max() / 1e6
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_the_network_runs_on_every_third_frame(overlap: bool) -> None:
+    looked: list[bool] = []
+
+    class Looking(Following):
+        def update(self, detections: Detections, frame: Frame | None = None, *, time_s: float | None = None) -> Tracks:
+            assert frame is not None and len(detections) == detections.looked
+            looked.append(detections.looked)
+            seen = Detections.from_array([[0, 0, 2, 2, frame.index % 256]])
+            return super().update(seen, frame)
+
+    memory = Memory()
+    report = pipeline.run(Frames(8), Echo(), Looking(), [memory], overlap=overlap, look=pipeline.every(3))
+    assert looked == [True, False, False] * 2 + [True, False] and memory.seen == list(range(8))
+    assert report.frames == 8 and report.stages["associate"].count == 8
+    assert [report.stages[name].count for name in ("preprocess", "session", "decode")] == [3, 3, 3]
+    with pytest.raises(ConfigError, match="at least 1"):
+        pipeline.every(0)

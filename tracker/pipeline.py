@@ -14,10 +14,11 @@ import queue
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
-from time import perf_counter, perf_counter_ns
+from itertools import cycle, islice
+from time import monotonic, perf_counter, perf_counter_ns
 from typing import Any, Generic, Protocol, TypeVar
 
+from tracker.errors import ConfigError
 from tracker.types import Detections, Frame, Tracks
 
 STAGES = ("source", "preprocess", "session", "decode", "associate", "sink")
@@ -92,7 +93,8 @@ class Report:
         dropped: frames that a live source dropped to stay current.
         wall_s: seconds from the first frame asked for to the last sink written.
         fps: frames / wall_s, end to end.
-        stages: latency per stage, plus `end_to_end` (frame delivered to frame written).
+        stages: latency per stage, plus `end_to_end` (frame delivered to frame written) and, for live sources, `age`
+            (frame arrived to tracks known, the time in which it waited for its turn included).
     """
 
     frames: int
@@ -136,7 +138,7 @@ class Histogram:
 
 
 class StageClock:
-    """Durations per stage. Each stage is timed by one thread only, so no lock is needed."""
+    """Durations per stage. Each stage is timed by one thread only, so no lock is needed; any thread may read."""
 
     def __init__(self) -> None:
         self._stages = {name: Histogram() for name in (*STAGES, "end_to_end")}
@@ -150,11 +152,13 @@ class StageClock:
 
     def add(self, stage: str, duration_ns: int) -> None:
         """Count a duration measured elsewhere."""
+        if stage not in self._stages:
+            self._stages[stage] = Histogram()
         self._stages[stage].add(duration_ns)
 
     def latencies(self) -> dict[str, Latency]:
         """Percentiles of every stage."""
-        return {name: histogram.latency() for name, histogram in self._stages.items()}
+        return {name: histogram.latency() for name, histogram in list(self._stages.items())}
 
 
 class _Ahead(Generic[_T]):
@@ -248,6 +252,29 @@ def _endless() -> bool:
     return False
 
 
+def _always(_: Frame) -> bool:
+    """The network runs on every frame."""
+    return True
+
+
+def own_network(model: Network) -> Network:
+    """The network for one more stream; one that remembers earlier frames (`for_stream`) gives each its own memory."""
+    fork: Callable[[], Network] | None = getattr(model, "for_stream", None)
+    return model if fork is None else fork()
+
+
+def every(n: int) -> Callable[[Frame], bool]:
+    """True for the first frame that it is asked about and each `n`-th one after it: the `look` of `run`.
+
+    Raises:
+        ConfigError: n below 1.
+    """
+    if n < 1:
+        raise ConfigError(f"expected to look at every n-th frame with n of at least 1, got {n}")
+    turns = cycle([True, *[False] * (n - 1)])
+    return lambda _: next(turns)
+
+
 def _detected(
     frames: Iterable[Frame],
     model: Network,
@@ -255,30 +282,56 @@ def _detected(
     overlap: bool,
     max_frames: int | None,
     stop: Callable[[], bool],
+    look: Callable[[Frame], bool],
 ) -> Generator[tuple[Frame, int, Detections], None, None]:
-    """Frames with their detections, in order; with `overlap` each `edge` is where one thread hands over to the next."""
+    """Frames with their detections, in order; with `overlap` each `edge` is where one thread hands over to the next.
+
+    Frames that nobody looks at pass through without tensors and outputs.
+    """
 
     def edge(items: Generator[_T, None, None], name: str) -> Generator[_T, None, None]:
         return iter(_Ahead(items, name)) if overlap else items
 
     def prepared() -> Generator[tuple[Frame, int, Any, Any], None, None]:
         for frame, since_ns in _timed(frames, clock, max_frames, stop):
+            if not look(frame):
+                yield frame, since_ns, None, None
+                continue
             with clock.time("preprocess"):
                 tensors, placement = model.preprocess(frame.image)
             yield frame, since_ns, tensors, placement
 
     def inferred() -> Generator[tuple[Frame, int, Any, Any], None, None]:
+        network, epoch = own_network(model), 0
         with contextlib.closing(edge(prepared(), "preprocess")) as items:
             for frame, since_ns, tensors, placement in items:
+                if tensors is None:
+                    yield frame, since_ns, None, None
+                    continue
+                if frame.epoch != epoch:  # what it saw before the stream was lost may be gone
+                    network, epoch = own_network(model), frame.epoch
                 with clock.time("session"):
-                    outputs = model.infer(tensors)
+                    outputs = network.infer(tensors)
                 yield frame, since_ns, outputs, placement
 
     with contextlib.closing(edge(inferred(), "session")) as items:
-        for frame, since_ns, outputs, placement in items:
-            with clock.time("decode"):
-                detections = model.decode(outputs, placement)
-            yield frame, since_ns, detections
+        yield from decode(items, model, clock)
+
+
+def decode(
+    items: Iterable[tuple[Frame, int, Any, Any]], model: Network, clock: StageClock
+) -> Generator[tuple[Frame, int, Detections], None, None]:
+    """Raw outputs, with the frame and the moment before them and its placement after, to detections.
+
+    Frames that nobody looked at have no outputs (None).
+    """
+    for frame, since_ns, outputs, placement in items:
+        if outputs is None:
+            yield frame, since_ns, Detections.unlooked()
+            continue
+        with clock.time("decode"):
+            detections = model.decode(outputs, placement)
+        yield frame, since_ns, detections
 
 
 def run(
@@ -292,6 +345,7 @@ def run(
     on_frame: Callable[[Frame, Tracks], None] | None = None,
     clock: StageClock | None = None,
     stop: Callable[[], bool] = _endless,
+    look: Callable[[Frame], bool] = _always,
 ) -> Report:
     """Track a source to its end (or `max_frames`), and close the sinks whatever happens.
 
@@ -309,14 +363,16 @@ def run(
         on_frame: called in the caller's thread after each frame's tracks are known, for progress.
         clock: measures the stages; give one to read latencies while the run goes on.
         stop: asked before each frame; once true, the frames on their way are finished and the run ends.
+        look: asked for each frame, in order, whether the network shall run on it, such as `every(3)`; where not, the
+            tracker gets `Detections.unlooked()`.
 
     Returns:
         Counts and latencies; compile and warm up beforehand to keep these out of them.
     """
     overlap = not source.live if overlap is None else overlap
     clock = StageClock() if clock is None else clock
-    detected = _detected(source, model, clock, overlap, max_frames, stop)
-    report = _track(detected, tracker, sinks, clock, overlap, on_frame)
+    detected = _detected(source, model, clock, overlap, max_frames, stop, look)
+    report = follow(detected, tracker, sinks, clock, overlap=overlap, on_frame=on_frame)
     return replace(report, dropped=source.dropped)
 
 
@@ -346,7 +402,7 @@ def replay(
     """
     clock = StageClock()
     reread = _reread(recorded, clock, overlap, max_frames, stop)
-    return _track(reread, tracker, sinks, clock, overlap, on_frame)
+    return follow(reread, tracker, sinks, clock, overlap=overlap, on_frame=on_frame)
 
 
 def _reread(
@@ -363,15 +419,28 @@ def _reread(
             yield frame, since_ns, detections
 
 
-def _track(
+def follow(
     detected: Generator[tuple[Frame, int, Detections], None, None],
     tracker: Associator,
     sinks: Sequence[Sink],
     clock: StageClock,
+    *,
     overlap: bool,
     on_frame: Callable[[Frame, Tracks], None] | None,
 ) -> Report:
-    """The loop's second half, from detections on; closes `detected` and the sinks whatever happens."""
+    """The loop's second half, from detections on; closes `detected` and the sinks whatever happens.
+
+    Args:
+        detected: frames in order, each with the moment at which it was delivered (`perf_counter_ns`) and what was seen.
+        tracker: as in `run`, like everything else.
+        sinks: likewise.
+        clock: likewise.
+        overlap: write in a thread.
+        on_frame: likewise.
+
+    Returns:
+        Counts and latencies; `dropped` is the source's to say.
+    """
     frames = confirmed_ever = 0
     counted: set[int] = set()
 
@@ -394,6 +463,8 @@ def _track(
         for frame, since_ns, detections in detected:
             with clock.time("associate"):
                 tracks = tracker.update(detections, frame)
+            if frame.arrived_s is not None:
+                clock.add("age", int((monotonic() - frame.arrived_s) * 1e9))
             put(frame, tracks, since_ns)
             confirmed = set(tracks.confirmed.ids.tolist())
             confirmed_ever += len(confirmed - counted)

@@ -16,7 +16,7 @@ def parse(*argv: str) -> RunConfig:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     arguments = parser.parse_args(["clip.mp4", *argv])
-    return config.load(RunConfig, arguments, arguments.config, source=arguments.source)
+    return config.load(RunConfig, arguments, arguments.config, source=arguments.source[0])
 
 
 def test_defaults_come_from_the_dataclass() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 
 import pytest
@@ -43,6 +44,13 @@ def test_a_run_that_waits_is_woken() -> None:
     with pytest.raises(KeyboardInterrupt), Interruption():
         signal.raise_signal(signal.SIGINT)
         time.sleep(20)
+
+
+def test_a_wait_for_the_next_frame_ends() -> None:
+    woken = threading.Event()
+    with Interruption(woken.set) as asked:
+        signal.raise_signal(signal.SIGTERM)
+        assert woken.wait(5) and asked()
 
 
 def test_an_ignored_signal_stays_ignored() -> None:

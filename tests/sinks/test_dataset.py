@@ -19,7 +19,7 @@ from tracker.sinks import SINKS, RunInfo
 from tracker.types import Panoptic
 
 INFO = RunInfo("clip", 25.0, (WIDTH, HEIGHT), ("person", "car", "dog"))
-FOLDERS = [name for name, (_, path) in SINKS.items() if "." not in path]
+FOLDERS = [name for name, (_, path) in SINKS.items() if "." not in path and name != "rosbag"]
 NEED_MASKS = ["kitti-mots-png", "youtube-vis", "davis"]
 
 

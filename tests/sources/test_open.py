@@ -174,7 +174,7 @@ def test_the_room_loads_nothing_heavy():
 
 def test_options_have_one_place_for_their_defaults():
     defaults = SourceOptions()
-    assert open_source.__kwdefaults__ == {"fps": defaults.fps, "timeout_s": defaults.timeout_s}
+    assert open_source.__kwdefaults__ == {name: getattr(defaults, name) for name in ("fps", "timeout_s", "reconnect_s")}
 
 
 # ---------------------------------------------------------------------- times

@@ -11,6 +11,7 @@ import _thread
 import signal
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -23,12 +24,16 @@ class Interruption:
 
     A second signal, or `GRACE_S` without the end of the block, does what the signal did before.
 
+    Args:
+        wake: called once in a thread of its own when somebody asks, to end a wait for the next frame.
+
     Attributes:
         code: exit code of a run that was asked to end, 128 + the signal's number; 0 while nobody asked.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, wake: Callable[[], object] | None = None) -> None:
         self.code = 0
+        self._wake = wake
         self._before: dict[int, Any] = {}
         self._open = False
 
@@ -55,7 +60,9 @@ class Interruption:
         _thread.start_new_thread(self._insist, (number,))  # takes no lock that the interrupted thread may hold
 
     def _insist(self, number: int) -> None:
-        """The signal once more, so that a blocking call of the main thread returns."""
+        """Wake the run; later the signal once more, so that a blocking call of the main thread returns."""
+        if self._wake is not None:
+            self._wake()
         time.sleep(GRACE_S)
         if not self._open:
             return

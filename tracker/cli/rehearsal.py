@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 _SIDE = 64
 
 
-def rehearse(tracker: Guided, sinks: Sequence[type[Sink]], info: RunInfo) -> None:
+def rehearse(tracker: Guided, sinks: Sequence[type[Sink]], info: RunInfo, *, glides: bool = False) -> None:
     """Run two frames through a tracker that is reset afterwards, and through sinks of these kinds in a scratch folder.
 
     Args:
         tracker: not in use yet.
         sinks: kinds of sinks that the run will have.
         info: of the run.
+        glides: there will be frames that nobody looks at; one more is run.
     """
     crop = np.ones((20, 10), np.bool_)
     corners = [(4, 8), (10, 12)]
@@ -43,9 +44,9 @@ def rehearse(tracker: Guided, sinks: Sequence[type[Sink]], info: RunInfo) -> Non
     info = replace(info, class_names=("person",))  # a class that every format can write
     with tempfile.TemporaryDirectory() as folder:
         opened = [kind(Path(folder, f"{i}.mp4"), info) for i, kind in enumerate(sinks)]
-        for index in range(2):
+        for index in range(3 if glides else 2):
             frame = Frame(index, index / tracker.frame_rate, np.zeros((_SIDE, _SIDE, 3), np.uint8))
-            tracks = tracker.update(detections, frame)
+            tracks = tracker.update(detections if index < 2 else Detections.unlooked(), frame)
             for sink in opened:
                 sink.write(frame, tracks)
         for sink in opened:

@@ -70,7 +70,8 @@ def replay(config: ReplayConfig) -> int:
         stack.callback(progress.close)
         associator, system, options = _open_tracker(config, header)
         info = RunInfo(header.source, header.fps, header.size, header.class_names, header.model, system)
-        check = _Check(recording, _images(config, stack))
+        own = (system, options) == (header.system, dict(header.options))
+        check = _Check(recording, _images(config, stack), found_again=own and config.motion is None)
         asked, explanations = _asked(config.explain), list[str]()
         associator.tracker.keep_explanations(asked is not None)
         rehearse(associator, [SINKS[name][0] for name, _ in parts], info)
@@ -92,7 +93,6 @@ def replay(config: ReplayConfig) -> int:
             print(f"tracker: interrupted after {report.frames} frames; the outputs are complete", file=sys.stderr)
             return interruption.code
     print_summary(report, config.recording, [path for _, path in parts], config)
-    own = (system, options) == (header.system, dict(header.options))
     _print_verdict(config, recording, check.first_other if own else None, own=own)
     if asked is not None:
         if not explanations:
@@ -104,11 +104,17 @@ def replay(config: ReplayConfig) -> int:
 class _Check:
     """Recorded frames on their way to the tracker, and where its tracks are no longer the recorded ones.
 
+    Args:
+        recording: of the run.
+        images: the run's frames again, or None.
+        found_again: keep the rows in which learned motion found the run's tracks; to other tracks they mean nothing.
+
     Attributes:
         first_other: index of the first frame whose tracks differ in any bit; None if all are the same.
     """
 
-    def __init__(self, recording: Recording, images: Iterator[Frame] | None) -> None:
+    def __init__(self, recording: Recording, images: Iterator[Frame] | None, *, found_again: bool) -> None:
+        self._found_again = found_again
         self._records: Iterator[Record] = recording.records(images)
         self._expected: dict[int, Result] = {}  # of the few frames that are on their way
         self.first_other: int | None = None
@@ -116,7 +122,8 @@ class _Check:
     def __iter__(self) -> Iterator[tuple[Frame, Detections]]:
         for frame, detections, result in self._records:
             self._expected[frame.index] = result
-            yield frame, detections
+            ids = detections.track_ids
+            yield frame, detections if ids is None or self._found_again else detections.select(ids < 0)
 
     def __call__(self, frame: Frame, tracks: Tracks) -> None:
         """Compare one frame's tracks with the recorded ones."""
@@ -128,14 +135,24 @@ class _Check:
 
 def _open_tracker(config: ReplayConfig, header: Header) -> tuple[Guided, str, dict[str, Any]]:
     """The tracker, its system's name and what is changed in it."""
+    from tracker.models.pooling import POOLINGS
     from tracker.systems import create
 
     system = config.tracker or header.system
-    options = {**(header.options if config.tracker is None else {}), **config.set}
+    options = config.options(system, {**(header.options if config.tracker is None else {}), **config.set})
     names = header.class_names or ("",)
     associator = create(system, frame_rate=header.fps or 30.0, class_names=names, **options)
-    if config.source is None and (associator.plan.flow != "none" or config.camera):
+    if config.reid in POOLINGS:
+        raise ConfigError(f"{config.reid} needs the network's features, which no recording holds; run with it")
+    if config.source is None and (associator.plan.flow != "none" or config.camera or config.reid or config.motion):
         raise ConfigError(f"tracker {system!r} looks at images here; give their source with --source")
+    same = (system, options) == (header.system, dict(header.options))
+    by_rows = associator.plan.follows or "track_ids" in associator.plan.needs
+    if by_rows and config.motion is None and not same:
+        raise ConfigError(
+            f"tracker {system!r} uses learned motion here, which followed the tracks of the run as it was; give its "
+            "network with --motion and the video with --source to try another one"
+        )
     return guide(associator, config), system, options
 
 

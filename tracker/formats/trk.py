@@ -8,8 +8,8 @@ one `FRAM` per frame: a zlib stream of a length (uint32), a JSON object of that 
 The JSON object has `index`, `time_s`, `width`, `height`, `detections` and `result`. In the last two a list
 `[dtype, shape, offset]` is an array: dtype as NumPy writes it ("<f4"), C order, offset in bytes after the JSON object.
 An object with a `kind` is a struct of such values; fields that are None or have their default are absent. One with
-`items` is a tuple of such values. The last block, `DONE`, is a JSON object with the number of `frames`; without it the run
-was killed.
+`items` is a tuple of such values. The last block, `DONE`, is a JSON object with the number of `frames`; without it the
+run was killed.
 """
 
 from __future__ import annotations

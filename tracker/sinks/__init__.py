@@ -19,6 +19,7 @@ from tracker.sinks.events import EventsSink
 from tracker.sinks.jsonl import JsonlSink
 from tracker.sinks.mot import MotSink
 from tracker.sinks.mots import MotsSink
+from tracker.sinks.rosbag import RosbagSink
 from tracker.sinks.run_info import RunInfo
 from tracker.sinks.sink import Sink
 from tracker.sinks.video import VideoSink
@@ -38,5 +39,6 @@ SINKS: dict[str, tuple[type[Sink], str]] = {
     "mot-step": (MotStepSink, "mot_step"),
     "youtube-vis": (YoutubeVisSink, "youtube_vis.json"),
     "davis": (DavisSink, "davis"),
+    "rosbag": (RosbagSink, "tracks_bag"),
 }
 """Name -> class and the file name that it has in an output folder. A sink opens as `Sink(path, info)`."""

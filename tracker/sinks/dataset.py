@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -127,9 +128,9 @@ class _WriterSink(Sink):
         seen = tracks.confirmed
         masks = seen.masks
         if masks is None:
-            if len(seen):
+            if len(seen) and tracks.detections.looked:
                 raise SinkError(f"cannot write {self._name}: the model gives boxes without masks")
-            masks = Masks.empty(frame.height, frame.width)
+            masks = Masks.empty(frame.height, frame.width, len(seen))
         names = [self._info.class_name(label) for label in seen.labels.tolist()]
         masks = masks.disjoint(seen.scores)
         whole = FrameObjects.from_masks(
@@ -214,13 +215,18 @@ class KittiStepSink(_FolderSink):
     """`kitti_step/000000.png`: STEP pictures; the model must give a panoptic picture of every frame.
 
     Classes go by their names; those that the dataset does not have become void. A thing carries the id of the track
-    that took it, tentative ones too, since every pixel is judged; a thing that no track took has id 0.
+    that took it, tentative ones too, since every pixel is judged; a thing that no track took has id 0. A frame that
+    nobody looked at gets the picture of the last one that somebody did.
     """
 
     class_set: ClassVar[ClassSet] = KITTI_STEP
+    _last: FrameObjects | None = None  # of the last frame that somebody looked at
 
     def _objects(self, frame: Frame, tracks: Tracks) -> FrameObjects:
         picture = tracks.detections.panoptic
+        if self._last is not None and not tracks.detections.looked:
+            held: FrameObjects = replace(self._last, index=frame.index)
+            return held
         if picture is None:
             raise SinkError(
                 f"cannot write {self._name}: it needs a class for every pixel, and this model gives only objects; "
@@ -242,7 +248,8 @@ class KittiStepSink(_FolderSink):
         of_model = ClassSet(names, tuple(range(len(names))))
         pixels = PixelMap(picture.classes, id_of_row.astype(np.int32)[picture.rows], of_model)
         none = np.zeros(0)
-        return FrameObjects(frame.index, none.astype(np.int64), [], none.reshape(0, 4), none, pixels=pixels)
+        self._last = FrameObjects(frame.index, none.astype(np.int64), [], none.reshape(0, 4), none, pixels=pixels)
+        return self._last
 
     def _encode(self, frame: FrameObjects) -> bytes:
         return step.encode_frame(frame, self.class_set)

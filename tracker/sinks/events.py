@@ -62,24 +62,26 @@ class EventsSink(Sink):
 
     def _append(self, events: list[Event]) -> None:
         try:
-            self._file.write("".join(as_line(self._row(event)) for event in events))
+            self._file.write("".join(as_line(facts_of(event, self._info)) for event in events))
         except SinkError:
             self._log.close()  # `close` is still to come and would fail again
             raise
 
-    def _row(self, event: Event) -> dict[str, Any]:
-        return {
-            "event": event.kind,
-            "id": event.id,
-            "frame": event.frame,
-            "time_s": round(event.time_s, 6),
-            "state": event.state.name.lower(),
-            "box": [round(x, 2) for x in event.box],
-            "score": round(event.score, 4),
-            "class": event.label,
-            "class_name": self._info.class_name(event.label),
-            "hits": event.hits,
-            "age_frames": event.age_frames,
-            "age_s": round(event.age_s, 6),
-            "reason": event.reason,
-        }
+
+def facts_of(event: Event, info: RunInfo) -> dict[str, Any]:
+    """An event as its JSON object has it."""
+    return {
+        "event": event.kind,
+        "id": event.id,
+        "frame": event.frame,
+        "time_s": round(event.time_s, 6),
+        "state": event.state.name.lower(),
+        "box": [round(x, 2) for x in event.box],
+        "score": round(event.score, 4),
+        "class": event.label,
+        "class_name": info.class_name(event.label),
+        "hits": event.hits,
+        "age_frames": event.age_frames,
+        "age_s": round(event.age_s, 6),
+        "reason": event.reason,
+    }

@@ -23,7 +23,10 @@ class JsonlSink(Sink):
     """The whole snapshot of every frame, tentative and coasting tracks included.
 
     The first line is the header: `schema`, `source`, `fps`, `size` [width, height], `model`, `system`, `class_names`.
-    Each further line is a frame: `frame` (index from 0), `time_s`, `tracks`; each track has `id`, `state`
+    Each further line is a frame: `frame` (index from 0; a live source that dropped frames leaves gaps), `time_s`,
+    `tracks`, for live sources also `epoch` (how often the stream was lost and found again) and `age_ms` (from the
+    frame's arrival to this line), where several streams share the output `stream`, and of a frame that went without
+    some steps to meet its deadline `shed` (their names, see `tracker.deadline`); each track has `id`, `state`
     (confirmed, tentative, coasting), `box` (x0 y0 x1 y1, source pixels from 0, two decimals), `score`, `class`,
     `class_name`, `misses` (frames since it was seen), `detection` (row of the detection it took, null for none) and,
     if the model gives masks, `mask` (COCO run lengths, null where it took no detection).
@@ -75,7 +78,14 @@ class JsonlSink(Sink):
             if rles is not None:
                 entry["mask"] = rles[row] if taken else None
             rows.append(entry)
-        self._file.write(as_line({"frame": frame.index, "time_s": round(frame.time_s, 6), "tracks": rows}))
+        line: dict[str, Any] = {"frame": frame.index, "time_s": round(frame.time_s, 6)}
+        if self._info.stream:
+            line = {"stream": self._info.stream, **line}
+        if (age_s := frame.age_s) is not None:
+            line |= {"epoch": frame.epoch, "age_ms": round(1e3 * age_s, 1)}
+        if tracks.detections.shed:
+            line["shed"] = tracks.detections.shed
+        self._file.write(as_line({**line, "tracks": rows}))
 
     def close(self) -> None:
         """Close the file; standard output stays open."""

@@ -255,7 +255,7 @@ class LengthSink(Sink):
     def write(self, frame: Frame, tracks: Tracks) -> None:
         """Pass on the frames that are ready."""
         if not self._images:
-            frame = BareFrame(frame.index, frame.time_s, frame.width, frame.height)
+            frame = BareFrame.of(frame)
         self._put(self._gate.push(frame, tracks))
 
     def close(self) -> None:

@@ -74,6 +74,8 @@ class MotsSink(Sink):
         if len(seen) == 0:
             return
         masks = seen.masks
+        if masks is None and not tracks.detections.looked:
+            return
         if masks is None:
             raise SinkError(f"cannot write {self._file.name}: the model gives boxes without masks; leave out mots")
         masks = masks.disjoint(seen.scores)

@@ -17,6 +17,7 @@ class RunInfo:
         class_names: name of every class index; indices beyond it are shown as numbers.
         model: name of the model.
         system: name of the tracking system.
+        stream: name of the stream among several that share an output; "" for the only one.
     """
 
     source: str = ""
@@ -25,6 +26,7 @@ class RunInfo:
     class_names: tuple[str, ...] = ()
     model: str = ""
     system: str = ""
+    stream: str = ""
 
     def class_name(self, label: int) -> str:
         """Name of a class index; the index itself as text where no name is known."""
@@ -32,7 +34,8 @@ class RunInfo:
 
     def header(self) -> dict[str, Any]:
         """All of it, for the first line of a JSON output."""
-        return {
+        stream = {"stream": self.stream} if self.stream else {}
+        return stream | {
             "source": self.source, "fps": self.fps, "size": self.size, "model": self.model, "system": self.system,
             "class_names": self.class_names,
         }  # fmt: skip

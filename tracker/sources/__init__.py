@@ -5,6 +5,7 @@ A new kind of source is one file here and one row in `SOURCES`.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -45,6 +46,12 @@ def _synth(uri: str, options: SourceOptions) -> Source:
     return StreetSource(uri, options)
 
 
+def _rosbag(uri: str, options: SourceOptions) -> Source:
+    from tracker.sources.rosbag import RosbagSource
+
+    return RosbagSource(uri, options)
+
+
 SOURCES: dict[str, Callable[[str, SourceOptions], Source]] = {
     "video": _video,
     "stdin": _video,
@@ -52,12 +59,17 @@ SOURCES: dict[str, Callable[[str, SourceOptions], Source]] = {
     "camera": _camera,
     "stream": _stream,
     "synth": _synth,
+    "rosbag": _rosbag,
 }
 """Kind of address (see `kind_of`) -> what opens it. Imports are lazy: OpenCV and PyAV load with the first need."""
 
 
 def open_source(
-    source: str | os.PathLike[str] | Iterable[Any], *, fps: float = 30.0, timeout_s: float = 10.0
+    source: str | os.PathLike[str] | Iterable[Any],
+    *,
+    fps: float = 30.0,
+    timeout_s: float = 10.0,
+    reconnect_s: float = math.inf,
 ) -> Source:
     """Open anything that yields frames.
 
@@ -69,19 +81,22 @@ def open_source(
             `rtsp:// rtmp:// http(s):// udp:// tcp:// srt://`: live stream, newest frame;
             `-`: a video on standard input (MPEG-TS, Matroska, fragmented MP4, Y4M), every frame;
             `synth:street?seed=7&objects=12&size=960x540&frames=300`: the synthetic street;
+            `rosbag:drive/?topic=/camera/image`: a ROS bag, every image of one topic;
             an iterable of (H, W, 3) uint8 BGR arrays or of `Frame`s; a `Source` is returned as it is.
         fps: frame rate of images and arrays; ignored where the source has its own clock.
         timeout_s: longest wait for a network source or camera to open and for its next picture.
+        reconnect_s: how long to try to get a lost stream or camera back; 0 for not at all. One that never gave a
+            picture fails at once.
 
     Raises:
         SourceError: it cannot be opened; one line that says what and why, never with a password.
-        ConfigError: `fps` or `timeout_s` is not a positive number.
+        ConfigError: `fps` or `timeout_s` is not a positive number, `reconnect_s` below 0.
     """
-    options = SourceOptions(fps, timeout_s)
+    options = SourceOptions(fps, timeout_s, reconnect_s)
     if isinstance(source, str):
         return SOURCES[kind_of(source)](source, options)
     if isinstance(source, os.PathLike):
-        return open_source(os.fspath(source), fps=fps, timeout_s=timeout_s)
+        return open_source(os.fspath(source), fps=fps, timeout_s=timeout_s, reconnect_s=reconnect_s)
     if isinstance(source, Source):
         return source
     from tracker.sources.arrays import ArraysSource

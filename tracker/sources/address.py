@@ -27,7 +27,7 @@ def mask_credentials(text: str) -> str:
 
 
 def kind_of(uri: str) -> str:
-    """Which row of `SOURCES` opens this text: stdin, synth, camera, stream, images or video.
+    """Which row of `SOURCES` opens this text: stdin, synth, rosbag, camera, stream, images or video.
 
     An `http(s)` address that ends like a video file (`.mp4` ...) is a file: nothing of it is dropped.
 
@@ -40,6 +40,8 @@ def kind_of(uri: str) -> str:
         return "stdin"
     if uri.startswith("synth:"):
         return "synth"
+    if uri.startswith("rosbag:"):
+        return "rosbag"
     if uri.isdecimal() or re.fullmatch(r"/dev/video\d+", uri):
         return "camera"
     if found := _SCHEME.match(uri):

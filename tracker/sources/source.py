@@ -55,15 +55,19 @@ class SourceOptions:
     Attributes:
         fps: frame rate of sources that have no clock of their own (images, arrays); others ignore it.
         timeout_s: longest wait for a network source or camera to open, and for its next picture.
+        reconnect_s: how long to try to get a live source back that was lost; 0 for not at all.
 
     Raises:
-        ConfigError: a number that is not positive and finite.
+        ConfigError: a number that is not positive and finite; a `reconnect_s` below 0.
     """
 
     fps: float = 30.0
     timeout_s: float = 10.0
+    reconnect_s: float = math.inf
 
     def __post_init__(self) -> None:
         for name, value in (("fps", self.fps), ("timeout_s", self.timeout_s)):
             if not (math.isfinite(value) and value > 0):
                 raise ConfigError(f"expected {name} as a positive number, got {value}")
+        if not self.reconnect_s >= 0:
+            raise ConfigError(f"expected reconnect_s as seconds, 0 or more, got {self.reconnect_s}")

@@ -21,6 +21,10 @@ class Timeline:
         self._last: float | None = None
         self._shift: float | None = None
 
+    def restart(self) -> None:
+        """The next stamp is of another clock: it comes one step after the last frame, whatever it says."""
+        self._shift = None
+
     def place(self, stamp_s: float | None, step_s: float) -> float:
         """Time of the next frame.
 
