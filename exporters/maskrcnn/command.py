@@ -1,0 +1,207 @@
+"""`python -m exporters maskrcnn`: a Mask R-CNN checkpoint with torchvision's names as one ONNX graph.
+
+Nothing is written where ONNX Runtime and torch disagree, or where the checkpoint holds other tensors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+import torch
+
+from exporters.maskrcnn.agreement import INSIGHTS, Insight, check_graph, examples
+from exporters.maskrcnn.checkpoint import load_checkpoint
+from exporters.maskrcnn.graph import FIXED, Design, Detector
+from exporters.maskrcnn.network import MaskRcnn
+from tracker.errors import ConfigError
+from tracker.models.card import ImageInput, ModelCard, write_card
+from tracker.models.coco import COCO_CLASSES
+from tracker.models.download import pull
+from tracker.models.registry import find
+
+OPSET = 17
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+PUBLISHED = {
+    "maskrcnn_resnet50_fpn": "torchvision-maskrcnn",
+    "maskrcnn_resnet50_fpn_v2": "torchvision-maskrcnn-v2",
+}
+"""torchvision's name -> entry of the model registry, which pins address and SHA-256."""
+
+_SCHEME = "torchvision:"
+COCO_IDS = [i for i in range(1, 91) if i not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)]
+"""torchvision's label of each of COCO's 80 classes."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of this family."""
+    design = Design()
+    parser.add_argument(
+        "--weights", required=True,
+        help=f"a .pth file, or one of {', '.join(_SCHEME + name for name in PUBLISHED)}: fetched, pinned by SHA-256",
+    )  # fmt: skip
+    parser.add_argument("-o", "--output", type=Path, required=True, help="ONNX file to write")
+    parser.add_argument(
+        "--size", default="{}x{}".format(*design.size),
+        help="input WIDTHxHEIGHT; frames are scaled to fit into it (default %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--names", help="class names in the order of the labels, with commas; COCO's for 91 classes")
+    parser.add_argument(
+        "--proposals", type=int, default=design.proposals,
+        help="regions that the box head looks at: fewer are quicker (default %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--detections", type=int, default=design.detections, help="at most so many objects (default %(default)s)"
+    )
+    parser.add_argument(
+        "--features", type=int, choices=range(2, 6), help="pyramid level that becomes an output named `features`"
+    )
+    parser.add_argument("--offline", action="store_true", help="take named weights from the cache only")
+
+
+def execute(arguments: argparse.Namespace, command: str) -> int:
+    """Make the file; `command` is what the user typed, for the card."""
+    if arguments.proposals < 1 or arguments.detections < 1:
+        raise ConfigError(
+            f"expected at least one proposal and one detection, got {arguments.proposals}, {arguments.detections}"
+        )
+    design = Design(
+        size=parse_size(arguments.size), proposals=arguments.proposals, detections=arguments.detections,
+        features=arguments.features,
+    )  # fmt: skip
+    path, licence = locate(arguments.weights, offline=arguments.offline)
+    network, digest = load_checkpoint(path)
+    names = tuple(arguments.names.split(",")) if arguments.names else None
+    card = describe(network, design, names, licence=licence, source=f"exported by `{command}`", digest=digest)
+    worst = write_model(network, design, arguments.output, card)
+    figures = ", ".join(f"{name} {value:.1e}" for name, value in worst.items())
+    say(f"{arguments.output}: largest difference between ONNX Runtime and torch, of an output's magnitude: {figures}")
+    return 0
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Width and height of a text like 1333x800."""
+    try:
+        width, height = (int(side) for side in text.lower().split("x"))
+    except ValueError:
+        raise ConfigError(f"expected --size as WIDTHxHEIGHT, got {text!r}") from None
+    if width < 64 or height < 64:
+        raise ConfigError(f"expected --size of at least 64x64, got {text!r}")
+    return width, height
+
+
+def locate(weights: str, *, offline: bool = False) -> tuple[Path, str]:
+    """The checkpoint's file and its licence; `torchvision:NAME` is fetched into the cache where it is not there yet.
+
+    Raises:
+        ConfigError: no such published checkpoint.
+        ModelError: it cannot be fetched, or has not the pinned SHA-256.
+    """
+    if not weights.startswith(_SCHEME):
+        return Path(weights), ""
+    name = weights.removeprefix(_SCHEME)
+    if name not in PUBLISHED:
+        raise ConfigError(f"expected weights of {', '.join(_SCHEME + known for known in PUBLISHED)}, got {weights!r}")
+    entry = find(PUBLISHED[name])
+    return pull(entry, offline=offline), entry.licence
+
+
+def describe(
+    network: MaskRcnn, design: Design, names: tuple[str, ...] | None, *, licence: str, source: str, digest: str
+) -> ModelCard:
+    """The card of an exported graph.
+
+    Raises:
+        ConfigError: names are needed, or not as many as the network has classes.
+    """
+    count = network.layout.classes - 1
+    ids = list(range(1, count + 1))
+    if names is None and count == max(COCO_IDS):
+        names, ids = COCO_CLASSES, COCO_IDS
+    if names is None or len(names) != len(ids):
+        got = "none" if names is None else f"{len(names)}"
+        raise ConfigError(f"expected --names with the {count} class names of this checkpoint, got {got}")
+    outputs = Detector(network, design).outputs
+    return ModelCard(
+        family="maskrcnn",
+        task="segment",
+        class_names=names,
+        image=ImageInput(name="image", size=design.size, mean=MEAN, std=STD, resize="letterbox-corner"),
+        outputs={key: key for key in outputs},
+        licence=licence,
+        source=source,
+        checkpoint_sha256=digest,
+        facts={"class_ids": ids, "min_score": design.min_score, "nms_iou": design.nms, "detections": design.detections},
+    )
+
+
+def write_model(network: MaskRcnn, design: Design, path: Path, card: ModelCard) -> dict[str, float]:
+    """Export the graph, compare it with torch, write the card; all or nothing.
+
+    Args:
+        network: in any mode; it is left in evaluation mode.
+        design: what is not in the weights.
+        path: replaced only by a file that passed.
+        card: of the graph.
+
+    Returns:
+        Output -> largest difference seen, see `check_graph`.
+
+    Raises:
+        ParityError: ONNX Runtime and torch disagree; nothing is written.
+    """
+    detector = Detector(network, design).eval()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".maskrcnn-", dir=path.parent) as folder:
+        draft = Path(folder, path.name)
+        export(detector, draft)
+        worst = check_graph(draft, detector)
+        drop_outputs(draft, INSIGHTS)
+        write_card(draft, card)
+        os.replace(draft, path)
+    return worst
+
+
+def export(detector: Detector, path: Path) -> None:
+    """Write the bare graph with its `INSIGHTS`; the number of rows is free, the size of the image is not."""
+    import onnx
+
+    graph = Insight(detector).eval()
+    given = next(examples(detector))
+    free = [name for name in detector.outputs if name not in FIXED]
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # of the TorchScript exporter: deprecation, shapes that are fixed on purpose
+        torch.onnx.export(
+            graph, tuple(torch.from_numpy(given[key]) for key in graph.inputs), str(path),
+            opset_version=OPSET, dynamo=False, input_names=list(graph.inputs), output_names=list(graph.outputs),
+            dynamic_axes={key: {0: "rows"} for key in free},
+        )  # fmt: skip
+    onnx.checker.check_model(str(path))
+
+
+def drop_outputs(path: Path, names: tuple[str, ...]) -> None:
+    """Take outputs from a graph; what computes them stays, as other outputs need it."""
+    import onnx
+
+    model = onnx.load(path)
+    kept = [output for output in model.graph.output if output.name not in names]
+    del model.graph.output[:]
+    model.graph.output.extend(kept)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+
+
+def say(text: str) -> None:
+    """A line of progress on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def typed(words: list[str]) -> str:
+    """The command line as it belongs into the card: without the folders, which are nobody's business."""
+    kept = [str(Path(word).name) if "/" in word and not word.startswith("-") else word for word in words]
+    return "python -m exporters " + shlex.join(kept)

@@ -1,0 +1,264 @@
+"""Mask R-CNN: a box, a class and a small mask for each region; suppression is inside the graph.
+
+The input is the picture at its upper left corner, zeros (after normalisation) beside and below it, and `extent`, its
+(width, height) there. Outputs, by their meaning in the card, row i is detection i, best first, rows of score 0 are
+padding:
+
+- `boxes` [N, 4] xyxy network pixels, `scores` [N], `labels` [N] int64 as the network counts them, `masks` [N, m, m] in
+  0..1 over the box;
+- `proposals` [N] int64, optional: the region that a row came from;
+- `embeddings` [N, D], optional: go along as `Detections.embeddings`;
+- `semantic` [1, C, h, w] logits over the whole input, optional: with the masks they make the `panoptic` picture.
+
+The card's fact `class_ids` says which label each class has (each thing class, where the card names things): COCO's
+have gaps. `min_score` and `nms_iou` among the facts are what the graph itself applied.
+
+Source: Mask R-CNN, arXiv:1703.06870, with torchvision's rules; Panoptic Segmentation, arXiv:1801.00868, section 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracker._jit import inlined, kernel
+from tracker.errors import DetectionsError
+from tracker.masks import Masks
+from tracker.models.card import ModelCard
+from tracker.models.geometry import Placement
+from tracker.models.model import Model, ModelConfig, Prepared
+from tracker.models.panoptic import Fusion, fuse, map_axis, paint
+from tracker.models.session import Session, TensorSpec
+from tracker.types import Detections, Panoptic
+
+EXTENT = "extent"
+"""Input tensor: (width, height) of the picture inside the image input, network pixels."""
+
+_LEAST_SEEN = 0.5  # of an instance's pixels; one that others cover more is not in the panoptic picture
+
+
+class MaskRcnn(Model):
+    """Mask R-CNN as `python -m exporters maskrcnn` writes it, and networks that add embeddings or a semantic head.
+
+    `nms_iou` of the user's settings has no effect: the graph has its own. Without `multi_label` each proposal gives its
+    best class only.
+    """
+
+    family: ClassVar[str] = "maskrcnn"
+    tasks: ClassVar[tuple[str, ...]] = ("segment", "panoptic")
+
+    def __init__(self, session: Session, card: ModelCard, config: ModelConfig) -> None:
+        super().__init__(session, card, config)
+        if EXTENT not in session.inputs:
+            raise self.misfit(f"an input {EXTENT!r}", ", ".join(str(spec) for spec in session.inputs.values()))
+        self._names = {meaning: self._named(meaning, rank).name for meaning, rank in _NEEDED.items()}
+        for meaning, rank in _OPTIONAL.items():
+            if meaning in card.outputs:
+                self._names[meaning] = self._named(meaning, rank).name
+        self._class_of = self._read_classes()
+        self._fusion = Fusion.from_facts(card.facts)
+        if "semantic" in self._names:
+            channels = session.outputs[self._names["semantic"]].shape[1]
+            named, ids = len(self.card.class_names), self.card.thing_ids
+            if channels != named or ids is None:
+                raise self.misfit(f"{channels} class names and thing ids", f"{named} names and {ids}")
+        self.card = replace(self.card, task="panoptic" if "semantic" in self._names else "segment")
+
+    def preprocess(self, image: NDArray[np.uint8]) -> Prepared:
+        """Frame image (H, W, 3) uint8 BGR to input tensors.
+
+        Raises:
+            FrameError: not such an image.
+        """
+        tensors, placement = super().preprocess(image)
+        width, height = placement.inside
+        tensor = tensors[self.image_spec.name]
+        tensor[:, :, height:] = 0
+        tensor[:, :, :, width:] = 0
+        return Prepared({**tensors, EXTENT: np.array([width, height], np.float32)}, placement)
+
+    def decode(self, outputs: Mapping[str, NDArray[Any]], placement: Placement) -> Detections:
+        """Detections with masks in source pixels, best first; boxes outside the frame are dropped.
+
+        A mask reaches as far as its box, and half a cell further, where the network says so.
+
+        Raises:
+            DetectionsError: a score, a box, an embedding, a mask or a semantic value is NaN or infinite.
+        """
+        given = {meaning: outputs[name] for meaning, name in self._names.items()}
+        rows, classes = self._chosen(given)
+        boxes, maps = given["boxes"][rows], np.ascontiguousarray(given["masks"][rows], np.float32)
+        if not all(np.isfinite(numbers).all() for numbers in (given["scores"], boxes, maps)):
+            raise DetectionsError(
+                "expected finite numbers from the network, got others; check its weights and precision"
+            )
+        placed = placement.to_source(boxes)
+        inside = np.flatnonzero((placed[:, 2] > placed[:, 0]) & (placed[:, 3] > placed[:, 1]))
+        rows, placed = rows[inside], placed[inside]
+        masks = paste_masks(maps[inside], placed, placement.source[1], placement.source[0])
+        found = Detections(
+            placed, given["scores"][rows], classes[inside], masks,
+            embeddings=given["embeddings"][rows] if "embeddings" in given else None,
+        )  # fmt: skip
+        if "semantic" not in given:
+            return found
+        return replace(found, panoptic=self._merge(found, given["semantic"][0], placement))
+
+    def _chosen(self, given: Mapping[str, NDArray[Any]]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """Rows that the user wants, and their classes."""
+        scores, labels = given["scores"], given["labels"]
+        known = (labels >= 0) & (labels < len(self._class_of))
+        classes = np.where(known, self._class_of[np.where(known, labels, 0)], -1)
+        wanted = (classes >= 0) & (scores > max(self.config.min_score, 0.0))
+        if self.classes is not None:
+            wanted &= np.isin(classes, self.classes)
+        rows = np.flatnonzero(wanted)
+        rows = rows[np.argsort(-scores[rows], kind="stable")]
+        if "proposals" in given and not self.config.multi_label:
+            _, first = np.unique(given["proposals"][rows], return_index=True)
+            rows = rows[np.sort(first)]
+        rows = rows[: self.config.max_detections]
+        return rows, classes[rows].astype(np.int32)
+
+    def _merge(self, found: Detections, semantic: NDArray[Any], placement: Placement) -> Panoptic:
+        """Instances over stuff: the higher score keeps a pixel, thing pixels without an instance are void."""
+        logits = np.ascontiguousarray(semantic, np.float32)
+        if not np.isfinite(logits.sum()):
+            raise DetectionsError("expected finite semantic values from the network, got NaN or infinity")
+        things = np.isin(np.arange(len(logits)), self.card.thing_ids or ())
+        ax, bx, ay, by = placement.on_map(logits.shape[2], logits.shape[1])
+        columns = map_axis(placement.source[0], logits.shape[2], ax, bx)
+        rows = map_axis(placement.source[1], logits.shape[1], ay, by)
+        nothing = np.zeros((2, *logits.shape[1:]), np.float32)
+        stuff = fuse(logits, nothing[0], nothing, things, self._fusion, rows, columns)
+        picture = paint(stuff, [], logits, things, self._fusion, rows, columns)
+        assert found.masks is not None
+        for i, label in enumerate(found.labels):  # best first
+            crop, (x0, y0, x1, y1) = found.masks.crop(i), found.masks.rects[i]
+            taken = picture.rows[y0:y1, x0:x1]
+            free = crop & (taken == 0)
+            if free.sum() > _LEAST_SEEN * crop.sum():
+                taken[free] = i + 1
+                picture.classes[y0:y1, x0:x1][free] = label
+        return picture
+
+    def _named(self, meaning: str, rank: int) -> TensorSpec:
+        if meaning not in self.card.outputs:
+            raise self.misfit(f"a card that names its output of {meaning}", f"{dict(self.card.outputs)}")
+        return self.output(meaning, rank)
+
+    def _read_classes(self) -> NDArray[np.int64]:
+        """Class of each of the network's labels, -1 for labels that are no class."""
+        things = self.card.thing_ids if self.card.thing_ids is not None else range(len(self.card.class_names))
+        ids = self.card.facts.get("class_ids", [i + 1 for i in range(len(things))])
+        if not things or len(ids) != len(things) or not all(isinstance(i, int) and i >= 0 for i in ids):
+            raise self.misfit("a card with a label (class_ids) for each class name", f"{len(ids)} for {len(things)}")
+        table = np.full(max(ids) + 1, -1, np.int64)
+        table[list(ids)] = list(things)
+        return table
+
+
+_NEEDED = {"boxes": 2, "scores": 1, "labels": 1, "masks": 3}  # meaning -> dimensions
+_OPTIONAL = {"proposals": 1, "embeddings": 2, "semantic": 4}
+
+
+def paste_masks(maps: NDArray[np.float32], boxes: NDArray[np.float32], height: int, width: int) -> Masks:
+    """Masks of N objects, each from a small map over its box: bilinear, above one half is object.
+
+    As torchvision pastes them: a border of zeros goes around the map and widens the box, whose corners are then cut to
+    whole pixels, the last one included.
+
+    Args:
+        maps: (N, m, m) float32 in 0..1.
+        boxes: (N, 4) float32 xyxy, source pixels.
+        height: rows of the frame.
+        width: columns of the frame.
+    """
+    return Masks(height, width, *_paste(maps, boxes, height, width))
+
+
+@kernel
+def _paste(maps, boxes, height, width):  # type: ignore[no-untyped-def]
+    """Rects, starts and words of `Masks`."""
+    n, side = len(boxes), maps.shape[1] + 2
+    half, growth = np.float32(0.5), np.float32(side / (side - 2))
+    placed = np.empty((n, 4), np.int64)  # x, y, width, height of the whole map; may leave the frame
+    rects = np.zeros((n, 4), np.int32)
+    starts = np.zeros(n + 1, np.int64)
+    for i in range(n):
+        for axis in range(2):
+            near, far = boxes[i, axis], boxes[i, axis + 2]
+            reach, middle = (far - near) * half * growth, (far + near) * half
+            first, last = int(middle - reach), int(middle + reach)  # towards zero
+            placed[i, axis], placed[i, axis + 2] = first, max(last - first + 1, 1)
+        x0, y0 = max(placed[i, 0], 0), max(placed[i, 1], 0)
+        x1, y1 = min(placed[i, 0] + placed[i, 2], width), min(placed[i, 1] + placed[i, 3], height)
+        size = 0
+        if x1 > x0 and y1 > y0:
+            rects[i, 0], rects[i, 1], rects[i, 2], rects[i, 3] = x0, y0, x1, y1
+            size = ((x1 - 1) // 64 - x0 // 64 + 1) * (y1 - y0)
+        starts[i + 1] = starts[i] + size
+    words = np.zeros(starts[n], np.uint64)
+    framed = np.zeros((side, side), np.float32)
+    for i in range(n):
+        if starts[i + 1] > starts[i]:
+            framed[1:-1, 1:-1] = maps[i]
+            columns, right = _axis(rects[i, 0] - placed[i, 0], rects[i, 2] - placed[i, 0], placed[i, 2], side)
+            rows, down = _axis(rects[i, 1] - placed[i, 1], rects[i, 3] - placed[i, 1], placed[i, 3], side)
+            _draw(framed, rows, down, columns, right, rects[i, 0], words[starts[i] : starts[i + 1]])
+    return rects, starts, words
+
+
+@inlined
+def _axis(first, last, pixels, cells):  # type: ignore[no-untyped-def]
+    """For pixels first..last-1 of a side of `pixels`: the cell before each, and how far it is towards the next cell."""
+    cell = np.empty(last - first, np.int64)
+    share = np.empty(last - first, np.float32)
+    half, scale = np.float32(0.5), np.float32(cells) / np.float32(pixels)
+    for k in range(last - first):
+        at = max(scale * (np.float32(first + k) + half) - half, np.float32(0))
+        cell[k] = min(int(at), cells - 2)
+        share[k] = min(at - np.float32(cell[k]), np.float32(1))
+    return cell, share
+
+
+@inlined
+def _draw(values, rows, down, columns, right, x0, words):  # type: ignore[no-untyped-def]
+    """Set the bits where the bilinear value is above one half.
+
+    Between two cells on one side of it the value stays there, so only the others are looked at by pixel.
+    """
+    one, half = np.float32(1), np.float32(0.5)
+    n, cells = len(columns), values.shape[1] - 1
+    first = x0 // 64
+    across = (x0 + n - 1) // 64 - first + 1
+    spans = np.searchsorted(columns, np.arange(cells + 1))  # pixels of each cell
+    line = np.empty(cells + 1, np.float32)
+    for y in range(len(rows)):
+        above, below, f = values[rows[y]], values[rows[y] + 1], down[y]
+        for c in range(cells + 1):
+            line[c] = above[c] * (one - f) + below[c] * f
+        row = words[y * across : (y + 1) * across]
+        for c in range(cells):
+            a, b = line[c], line[c + 1]
+            if a > half and b > half:
+                _fill(row, x0 + spans[c] - first * 64, x0 + spans[c + 1] - first * 64)
+            elif a > half or b > half:
+                for k in range(spans[c], spans[c + 1]):
+                    if a * (one - right[k]) + b * right[k] > half:
+                        x = x0 + k - first * 64
+                        row[x // 64] |= np.uint64(1) << np.uint64(x & 63)
+
+
+@inlined
+def _fill(row, start, stop):  # type: ignore[no-untyped-def]
+    """Set bits start..stop-1 of a row of words."""
+    while start < stop:
+        end = min(stop, (start // 64 + 1) * 64)
+        bits = np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - (end - start))
+        row[start // 64] |= bits << np.uint64(start & 63)
+        start = end
