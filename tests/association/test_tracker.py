@@ -204,12 +204,15 @@ def test_growth_and_heaps_change_no_result(name):
         detections = dressed(Detections(boxes.astype(np.float32), scores))
         assert same_tracks(small.update(detections), roomy.update(detections))
     assert small._state.capacity > first
-    if small.plan.stages and small.plan.birth_iou == 1:  # otherwise few tracks start in a heap
+    if small.plan.stages and small.plan.birth_iou == 1 == small.plan.suppress_iou:  # else few tracks start in a heap
         assert len(small._state.edge_weights) > 8 * small._state.capacity, "the heap did not fill the pair buffers"
     assert small._state.capacity * 8 % 4096 != 0
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "vpsnet"])  # whose tracks never end, as published
+UNENDING = ("vpsnet", "siammot+")  # tracks of the one never end, as published; the other knows faces again for long
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in UNENDING])
 def test_soak(name):
     """T35: thousands of frames of detections that never match: the state neither grows nor slows down.
 
