@@ -40,11 +40,18 @@ def option(
 
 
 def add_flags(parser: argparse.ArgumentParser, config: type[Any]) -> None:
-    """One flag per field: `max_frames` becomes `--max-frames`; bools get a `--no-` form, dicts repeat `name=value`."""
+    """One flag per field: `max_frames` becomes `--max-frames`; bools get a `--no-` form, dicts repeat `name=value`.
+
+    Flags that a base class brings stand under the first line of its docstring.
+    """
+    groups: dict[type[Any], argparse._ActionsContainer] = {config: parser}
     for field in dataclasses.fields(config):
         meta = field.metadata
         if not meta:
             continue
+        owner = next(kind for kind in config.__mro__ if field.name in vars(kind).get("__annotations__", {}))
+        if owner not in groups:
+            groups[owner] = parser.add_argument_group(str(owner.__doc__).partition("\n")[0].rstrip("."))
         names = [f"--{field.name.replace('_', '-')}"] + ([meta["short"]] if meta["short"] else [])
         keywords: dict[str, Any] = {"dest": field.name, "default": argparse.SUPPRESS}
         default = _default(field)
@@ -62,7 +69,7 @@ def add_flags(parser: argparse.ArgumentParser, config: type[Any]) -> None:
                 keywords.update(type=meta["parse"], choices=meta["choices"])
                 if meta["choices"]:
                     keywords["metavar"] = "{" + ",".join(meta["choices"]) + "}"
-        parser.add_argument(*names, **keywords)
+        groups[owner].add_argument(*names, **keywords)
 
 
 def load(config: type[_T], arguments: argparse.Namespace, toml: str | None = None, **fixed: Any) -> _T:
