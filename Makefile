@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow test-export check bench clean
+.PHONY: demo test test-slow test-export check bench quality clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed
@@ -48,6 +48,15 @@ bench: $(VENV)/installed-dev
 	$(BIN)/python -m bench masks
 	$(BIN)/python -m bench kernels
 	$(BIN)/python -m bench soak
+
+# Tracking quality against recorded floors; with MOT17's detections and truth in DATA against README's figures as well.
+DATA ?= ../shared/data
+quality: $(VENV)/installed-dev
+	$(BIN)/python -m pytest tests/test_quality.py
+	@if [ -d "$(DATA)/gt/mot17_train" ]; then \
+	$(BIN)/python -m bench quality --detections $(DATA)/detections/mot17_val_half --gt $(DATA)/gt/mot17_train --half second \
+		--peers --floors bench/floors.toml -o out/quality.json; \
+	else echo "no MOT17 in $(DATA): make quality DATA=FOLDER judges it too"; fi
 
 # README's picture: one frame of the demo's video.
 docs/demo.jpg: demo

@@ -15,9 +15,19 @@ BENCHMARKS = {
     "soak": "bench.soak",
     "quality": "bench.quality",
     "evaluation": "bench.evaluation",
+    "streets": "bench.streets",
+    "model": "bench.model",
+    "single-stream": "bench.single_stream",
+    "multi-stream": "bench.multi_stream",
+    "offline": "bench.offline",
+    "live": "bench.live",
+    "cold": "bench.cold",
     "report": "bench.report",
 }
-"""What -> module with `add_arguments(parser)` and `execute(arguments)`; those but `report` return rows and notes."""
+"""What -> module with `add_arguments(parser)` and `execute(arguments)`; those but `report` return rows and notes.
+
+One whose figures depend on the process (`REPEATS`) runs in as many fresh ones, unless told otherwise.
+"""
 
 
 def main(words: list[str] | None = None) -> int:
@@ -36,8 +46,10 @@ def main(words: list[str] | None = None) -> int:
 
     if what != "report":
         options.add_argument("-o", "--output", type=Path, default=Path("out", "bench", f"{what}.json"), metavar="FILE")
-        options.add_argument("--repeats", type=int, default=1, help="runs in fresh processes; their tracks must agree")
+        options.add_argument("--repeats", type=int, help="runs in fresh processes; their tracks must agree")
     arguments = options.parse_args(words[1:])
+    if what != "report" and arguments.repeats is None:
+        arguments.repeats = 1 if getattr(arguments, "quick", False) else getattr(module, "REPEATS", 1)
     try:
         if what == "report":
             module.execute(arguments)

@@ -1,4 +1,4 @@
-"""Line plots on two logarithmic axes, as SVG text that reads well on light and on dark pages."""
+"""Plots on logarithmic axes, as SVG text that reads well on light and on dark pages: lines, and ranges in rows."""
 
 from __future__ import annotations
 
@@ -28,6 +28,15 @@ class Line:
     strong: bool = False
 
 
+@dataclass
+class Range:
+    """One row of a plot of ranges: what it is, whose it is, and its values, least first. All must be above 0."""
+
+    row: str
+    owner: str
+    values: list[float]
+
+
 def draw(title: str, x_title: str, y_title: str, lines: list[Line]) -> str:
     """SVG of some lines, with their names where they end. All numbers must be above 0."""
     xs = sorted({x for line in lines for x, _ in line.points})
@@ -35,12 +44,7 @@ def draw(title: str, x_title: str, y_title: str, lines: list[Line]) -> str:
     low, high = _decades(ys)
     axis_x = _Axis(math.log10(xs[0]), math.log10(xs[-1]) or 1.0, LEFT, WIDTH - RIGHT)
     axis_y = _Axis(low, high, HEIGHT - BOTTOM, TOP)
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">',
-        f"<title>{escape(title)}</title>",
-        f"<style>{STYLE}</style>",
-        f'<text class="title" x="{LEFT}" y="24">{escape(title)}</text>',
-    ]
+    parts = _head(title, HEIGHT)
     for power in range(low, high + 1):
         y = axis_y.at(10.0**power)
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
@@ -60,6 +64,51 @@ def draw(title: str, x_title: str, y_title: str, lines: list[Line]) -> str:
     for number, (line, place) in enumerate(zip(lines, places, strict=True)):
         parts += _draw_line(line, COLOURS[number % len(COLOURS)], axis_x, axis_y, place)
     return "\n".join([*parts, "</svg>\n"])
+
+
+def draw_ranges(title: str, x_title: str, ranges: list[Range]) -> str:
+    """SVG of ranges: a line from the least value to the greatest and a point at each; an owner has one colour."""
+    rows, owners = list(dict.fromkeys(r.row for r in ranges)), list(dict.fromkeys(r.owner for r in ranges))
+    step, left, right = 13, 150, 30
+    block = step * len(owners) + 8
+    bottom = TOP + block * len(rows)
+    height = bottom + 54 + 18 * len(owners)
+    low, high = _decades([value for r in ranges for value in r.values])
+    axis = _Axis(low, high, left, WIDTH - right)
+    parts = _head(title, height)
+    for power in range(low, high + 1):
+        x = axis.at(10.0**power)
+        parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{bottom}"/>')
+        parts.append(
+            f'<text class="tick" x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">{_label(10.0**power)}</text>'
+        )
+    for number, row in enumerate(rows):
+        y = TOP + block * (number + 0.5) + 4
+        parts.append(f'<text x="{left - 10}" y="{y:.1f}" text-anchor="end">{escape(row)}</text>')
+    for r in ranges:
+        place = owners.index(r.owner)
+        y = TOP + block * rows.index(r.row) + 4 + step * (place + 0.5)
+        colour, xs = COLOURS[place % len(COLOURS)], [axis.at(value) for value in r.values]
+        parts.append(
+            f'<line x1="{xs[0]:.1f}" x2="{xs[-1]:.1f}" y1="{y:.1f}" y2="{y:.1f}" stroke="{colour}" stroke-width="2"/>'
+        )
+        parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colour}"/>' for x in xs]
+    middle = (left + WIDTH - right) / 2
+    parts.append(f'<text x="{middle:.0f}" y="{bottom + 38}" text-anchor="middle">{escape(x_title)}</text>')
+    for place, owner in enumerate(owners):
+        y = bottom + 60 + 18 * place
+        colour = COLOURS[place % len(COLOURS)]
+        parts.append(f'<text x="{left}" y="{y}" style="fill:{colour}">{escape(owner)}</text>')
+    return "\n".join([*parts, "</svg>\n"])
+
+
+def _head(title: str, height: int) -> list[str]:
+    return [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img">',
+        f"<title>{escape(title)}</title>",
+        f"<style>{STYLE}</style>",
+        f'<text class="title" x="{LEFT}" y="24">{escape(title)}</text>',
+    ]
 
 
 @dataclass(frozen=True)

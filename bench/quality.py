@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.competitors import PEERS, Competitor, box_systems, installed_peers, ours
+from bench.floors import check_floors
 from bench.result import BenchError, Row
 from bench.scenes import Scene, recorded
 from tracker.evaluation import METRICS, Metric
@@ -84,6 +85,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--min-score", type=float, nargs="+", default=[0.1], help="rows below are not fed; one table each"
     )
     parser.add_argument("--save", type=Path, help="folder for the tracks, as MOTChallenge results")
+    parser.add_argument(
+        "--floors", type=Path, help="TOML with least scores, such as bench/floors.toml: fail below them"
+    )
 
 
 def execute(arguments: argparse.Namespace) -> tuple[list[Row], list[str]]:
@@ -104,6 +108,8 @@ def execute(arguments: argparse.Namespace) -> tuple[list[Row], list[str]]:
                 for scene, tracks in found.items():
                     save(arguments.save / f"{name} {least:g}".replace(" ", "-") / f"{scene}.txt", tracks)
     half = f"the {arguments.half} half of" if arguments.half else "all frames of"
+    if arguments.floors is not None:
+        notes.append(f"{check_floors(rows, arguments.floors)} figures are not below {arguments.floors.name}")
     return rows, [*notes, f"all frames are run, {half} each sequence is scored by the rules of {arguments.dataset}"]
 
 

@@ -44,7 +44,9 @@ def repeat(what: str, words: list[str], count: int, output: Path) -> None:
 
 
 def merge(runs: list[list[Row]]) -> list[Row]:
-    """Rows of several runs as one: medians of all figures, `p50_spread_us` the lowest and highest p50.
+    """Rows of several runs as one: medians of all figures, and the lowest and highest.
+
+    The latter are `p50_spread_us` for times and `figures_spread` for other figures.
 
     Raises:
         BenchError: the runs have different rows or different tracks.
@@ -58,7 +60,7 @@ def merge(runs: list[list[Row]]) -> list[Row]:
         if len(hashes) > 1:
             raise BenchError(f"{rows[0]['competitor']} gave different tracks on {rows[0]['scene']} in two runs")
         row = dict(rows[0])
-        for name in ("us", "times_ours", "figures"):
+        for name in ("us", "times_ours", "times_bare", "figures"):
             if name in row:
                 row[name] = {key: _median([other[name][key] for other in rows]) for key in row[name]}
         if "us" in row:
@@ -66,6 +68,12 @@ def merge(runs: list[list[Row]]) -> list[Row]:
                 min(other["us"]["p50"] for other in rows),
                 max(other["us"]["p50"] for other in rows),
             ]
+        if "figures" in row:
+            row["figures_spread"] = {
+                key: [min(other["figures"][key] for other in rows), max(other["figures"][key] for other in rows)]
+                for key, value in row["figures"].items()
+                if isinstance(value, int | float)
+            }
         merged.append({**row, "repeats": len(rows)})
     return merged
 

@@ -1,6 +1,6 @@
-"""README's tables and the plots in docs/, from the JSON of benchmarks. No figure enters README any other way.
+"""The tables of README and docs/figures.md and the plots in docs/, from the JSON of benchmarks, and in no other way.
 
-A table stands between `<!-- bench:NAME -->` and `<!-- /bench -->`; NAME is the benchmark.
+A table stands between `<!-- bench:NAME -->` and `<!-- /bench -->` on one of the pages; NAME is the benchmark.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench.plot import Line, draw
+from bench import pipeline_tables, streets
+from bench.markdown import number, table
+from bench.plot import Line, Range, draw, draw_ranges
 from bench.result import BenchError, Row, read
 
 Result = dict[str, Any]
@@ -20,7 +22,7 @@ Result = dict[str, Any]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of this command."""
     parser.add_argument("results", type=Path, nargs="*", help="JSON files; by default out/bench/*.json")
-    parser.add_argument("--readme", type=Path, default=Path("README.md"))
+    parser.add_argument("--pages", type=Path, nargs="+", default=[Path("README.md"), Path("docs", "figures.md")])
     parser.add_argument("--docs", type=Path, default=Path("docs"), help="folder of the plots")
 
 
@@ -33,29 +35,41 @@ def execute(arguments: argparse.Namespace) -> None:
     paths = arguments.results or sorted(Path("out", "bench").glob("*.json"))
     if not paths:
         raise BenchError("no results: run `python -m bench association` first, or name JSON files")
-    text = arguments.readme.read_text()
+    texts = {page: page.read_text() for page in arguments.pages}
     for path in paths:
         found = read(path)
-        text = insert(text, found["benchmark"], section(found))
-        if found["benchmark"] == "association":
-            for mode in MODES:
-                if any(row["mode"] == mode for row in found["rows"]):
-                    arguments.docs.mkdir(parents=True, exist_ok=True)
-                    (arguments.docs / f"bench-association-{mode}.svg").write_text(plot(found, mode))
-    arguments.readme.write_text(text)
+        texts = insert(texts, found["benchmark"], section(found))
+        for name, drawn in plots(found).items():
+            arguments.docs.mkdir(parents=True, exist_ok=True)
+            (arguments.docs / f"bench-{name}.svg").write_text(drawn)
+    for page, text in texts.items():
+        page.write_text(text)
+
+
+def plots(found: Result) -> dict[str, str]:
+    """Name -> SVG of every plot that a result gives."""
+    if found["benchmark"] == "association":
+        modes = {row["mode"] for row in found["rows"]}
+        return {f"association-{mode}": plot(found, mode) for mode in MODES if mode in modes}
+    if found["benchmark"] in ("model", "single-stream"):
+        return {found["benchmark"]: plot_stages(found)}
+    return {}
 
 
 MODES = {"warm": "back to back", "cold": "other work between the frames"}
 
 
-def insert(text: str, name: str, body: str) -> str:
-    """`text` with `body` between the markers of `name`, whatever stood there.
+def insert(texts: dict[Path, str], name: str, body: str) -> dict[Path, str]:
+    """The pages with `body` between the markers of `name`, whatever stood there.
 
     Raises:
         BenchError: no such markers, or more than one pair.
     """
     pattern = re.compile(rf"(<!-- bench:{re.escape(name)} -->\n)(?:(?!<!-- bench:).)*?(<!-- /bench -->)", re.S)
-    changed, count = pattern.subn(lambda match: f"{match[1]}{body}{match[2]}", text)
+    changed, count = {}, 0
+    for page, text in texts.items():
+        changed[page], found = pattern.subn(lambda match: f"{match[1]}{body}{match[2]}", text)
+        count += found
     if count != 1:
         raise BenchError(f"expected one pair of <!-- bench:{name} --> and <!-- /bench -->, found {count}")
     return changed
@@ -63,16 +77,20 @@ def insert(text: str, name: str, body: str) -> str:
 
 def section(found: Result) -> str:
     """Command, tables and what they were measured on, in Markdown."""
-    tables = TABLES.get(found["benchmark"])
-    if tables is None:
+    made = TABLES.get(found["benchmark"])
+    if made is None:
         raise BenchError(f"no table for benchmark {found['benchmark']!r}; there are {', '.join(TABLES)}")
+    if found["options"].get("quick"):
+        raise BenchError(f"{found['command']} was only a try; measure without --quick")
     system, packages = found["system"], found["system"]["packages"]
     versions = ", ".join(f"{name} {version}" for name, version in packages.items() if name != "trackstream")
     commit = (found.get("git") or {}).get("commit", "unknown")[:10]
     dirty = " with changes" if (found.get("git") or {}).get("dirty") else ""
     load = f", load {found['load_before'][0]} before and {found['load_after'][0]} after" if found["load_before"] else ""
-    where = f"{system['cpu']}, {system['cores']} cores{load}; Python {system['python']}, {versions}; {commit}{dirty}."
-    return f"\n    {found['command']}\n\n{tables(found['rows'])}\n{found['time_utc'][:10]}, {where}\n"
+    cards = "".join(f", {gpu['name']}, driver {gpu['driver']}" for gpu in system.get("gpus", ()))
+    machine = f"{system['cpu']}, {system['cores']} cores{cards}{load}"
+    where = f"{machine}; Python {system['python']}, {versions}; {commit}{dirty}."
+    return f"\n    {found['command']}\n\n{made(found['rows'])}\n{found['time_utc'][:10]}, {where}\n"
 
 
 def association(rows: list[Row]) -> str:
@@ -87,37 +105,37 @@ def association(rows: list[Row]) -> str:
         cells = {(row["scene"], row["competitor"]): _time_cell(row) for row in chosen}
         out.append(f"Microseconds per update, {mode} ({meaning}): median / p99, and for peers how many times ours.\n")
         body = [[s, f"{n:g}", *(cells.get((s, name), "") for name in names)] for s, n in scenes]
-        out.append(markdown(["scene", "objects", *names], body))
+        out.append(table(["scene", "objects", *names], body))
     return "\n".join(out)
 
 
 def masks(rows: list[Row]) -> str:
     """Every way in, with its ratio to pycocotools."""
     body = [
-        [row["mode"], f"{row['objects']}", row["competitor"], _number(row["us"]["p50"]), _number(row["us"]["p99"]),
-         f"{_number(row['times_faster']['p50'])}x" if "times_faster" in row else ""]
+        [row["mode"], f"{row['objects']}", row["competitor"], number(row["us"]["p50"]), number(row["us"]["p99"]),
+         f"{number(row['times_faster']['p50'])}x" if "times_faster" in row else ""]
         for row in rows
     ]  # fmt: skip
-    return markdown(["masks from", "per frame", "", "median us", "p99 us", "faster than pycocotools"], body)
+    return table(["masks from", "per frame", "", "median us", "p99 us", "faster than pycocotools"], body)
 
 
 def kernels(rows: list[Row]) -> str:
     """Kernels down, sizes across."""
     sizes = sorted({row["objects"] for row in rows})
     names = list(dict.fromkeys((row["mode"], row["competitor"]) for row in rows))
-    cells = {(row["mode"], row["competitor"], row["objects"]): _number(row["us"]["p50"]) for row in rows}
+    cells = {(row["mode"], row["competitor"], row["objects"]): number(row["us"]["p50"]) for row in rows}
     body = [[mode, name, *(cells.get((mode, name, size), "") for size in sizes)] for mode, name in names]
-    return markdown(["median us", "objects:", *map(str, sizes)], body)
+    return table(["median us", "objects:", *map(str, sizes)], body)
 
 
 def soak(rows: list[Row]) -> str:
     """Growth and drift of each system."""
     body = [
         [row["competitor"], f"{row['figures']['frames']:,}", f"{row['figures']['bytes_per_frame']:g}",
-         _number(row["block_us"]["p50"]), f"{row['figures']['drift_percent']:+g} %"]
+         number(row["block_us"]["p50"]), f"{row['figures']['drift_percent']:+g} %"]
         for row in rows
     ]  # fmt: skip
-    return markdown(["", "frames", "bytes per frame", "us per frame", "drift"], body)
+    return table(["", "frames", "bytes per frame", "us per frame", "drift"], body)
 
 
 def quality(rows: list[Row]) -> str:
@@ -130,10 +148,10 @@ def quality(rows: list[Row]) -> str:
         cells = {(row["competitor"], row["scene"]): row["figures"] for row in chosen}
         body = [[name, *(_score(value) for value in cells[name, scenes[-1]].values())] for name in names]
         out.append(f"All sequences together, {mode}, in percent (IDSW: how often an id changed).\n")
-        out.append(markdown(["", *chosen[0]["figures"]], body))
+        out.append(table(["", *chosen[0]["figures"]], body))
         body = [[name, *(_score(cells[name, scene]["HOTA"]) for scene in scenes[:-1])] for name in names]
         out.append(f"HOTA of each sequence, {mode}.\n")
-        out.append(markdown(["", *scenes[:-1]], body))
+        out.append(table(["", *scenes[:-1]], body))
     return "\n".join(out)
 
 
@@ -142,14 +160,12 @@ def evaluation(rows: list[Row]) -> str:
     body = []
     for row in rows:
         ratio = row.get("times_ours")
-        times = "" if ratio is None else " / ".join(f"{_number(ratio[name])}x" for name in ("p5", "p50", "p95"))
+        times = "" if ratio is None else " / ".join(f"{number(ratio[name])}x" for name in ("p5", "p50", "p95"))
         differs = ", ".join(f"{name} {value:+.2g}" for name, value in row.get("differs", {}).items())
         scene = f"{row['scene']}, {row['frames']:,} x {row['objects']:g}"
         scores = differs or ("equal" if "differs" in row else "")
-        body.append([scene, row["mode"], row["competitor"], _number(row["us"]["p50"] / 1e3), times, scores])
-    return markdown(
-        ["sequence, frames x objects", "from", "", "median ms", "times ours, p5 / p50 / p95", "scores"], body
-    )
+        body.append([scene, row["mode"], row["competitor"], number(row["us"]["p50"] / 1e3), times, scores])
+    return table(["sequence, frames x objects", "from", "", "median ms", "times ours, p5 / p50 / p95", "scores"], body)
 
 
 TABLES: dict[str, Callable[[list[Row]], str]] = {
@@ -159,6 +175,8 @@ TABLES: dict[str, Callable[[list[Row]], str]] = {
     "soak": soak,
     "quality": quality,
     "evaluation": evaluation,
+    "streets": streets.tabulate,
+    **pipeline_tables.TABLES,
 }
 """Benchmark -> its table."""
 
@@ -177,22 +195,20 @@ def plot(found: Result, mode: str) -> str:
     return draw(title, "objects in the frame", "microseconds, median", list(lines.values()))
 
 
-def markdown(head: list[str], body: list[list[str]]) -> str:
-    """A table; every column after the first is set flush right."""
-    rule = ["---", *["---:"] * (len(head) - 1)]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, rule, *body))
+def plot_stages(found: Result) -> str:
+    """Percentiles of every stage in milliseconds, as SVG."""
+    ranges = [
+        Range(row["competitor"], f"{row['scene']}, {row['mode']}", [row["us"][p] / 1e3 for p in ("p50", "p90", "p99")])
+        for row in found["rows"]
+    ]
+    return draw_ranges(f"Where a frame's time goes, {found['benchmark']}", "milliseconds: p50, p90 and p99", ranges)
 
 
 def _time_cell(row: Row) -> str:
-    times = f"{_number(row['us']['p50'])} / {_number(row['us']['p99'])}"
-    return f"{times} ({_number(row['times_ours']['p50'])}x)" if "times_ours" in row else times
+    times = f"{number(row['us']['p50'])} / {number(row['us']['p99'])}"
+    return f"{times} ({number(row['times_ours']['p50'])}x)" if "times_ours" in row else times
 
 
 def _score(value: float) -> str:
     """Percent with two digits; counts as they are."""
     return f"{value:,}" if isinstance(value, int) else f"{value:.2f}"
-
-
-def _number(value: float) -> str:
-    """Three digits are all that a figure is worth; no exponent."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

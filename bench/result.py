@@ -19,7 +19,8 @@ SCHEMA = "trackstream.bench/1"
 
 PACKAGES = (
     "trackstream", "numpy", "numba", "lap", "lapx", "scipy", "filterpy", "pycocotools", "edgefirst-tracker", "trackers",
-    "similari-trackers-rs", "supervision", "trackeval", "motrics",
+    "similari-trackers-rs", "supervision", "trackeval", "motrics", "onnxruntime-gpu", "onnxruntime", "opencv-python",
+    "av",
 )  # fmt: skip
 """Packages whose versions a result names; absent ones are left out."""
 
@@ -92,6 +93,8 @@ def read(path: Path) -> dict[str, Any]:
 
 def system() -> dict[str, Any]:
     """What the figures depend on. Neither host names nor paths."""
+    from bench import accelerator
+
     versions = {}
     for name in PACKAGES:
         try:
@@ -105,6 +108,8 @@ def system() -> dict[str, Any]:
         "os": platform.system(),
         "python": platform.python_version(),
         "packages": versions,
+        "gpus": accelerator.gpus(),
+        "gpu_libraries": accelerator.libraries(),
     }
 
 

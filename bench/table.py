@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from bench.result import Row
 
+TOLD = {"fps": "fps", "mean_batch": "in a batch", "dropped": "dropped"}
+"""Figures of a pipeline that belong beside its times, and how they are called."""
+
 
 def print_rows(rows: list[Row]) -> None:
     """One line per row: where, who, percentiles and how many times ours."""
@@ -16,8 +19,13 @@ def print_rows(rows: list[Row]) -> None:
         else:
             figures = "  ".join(f"{key} {value}" for key, value in row.get("figures", {}).items())
         times = ""
-        for key, meaning in (("times_ours", "x ours"), ("times_faster", "x faster than pycocotools")):
+        for key, meaning in (
+            ("times_ours", "x ours"), ("times_faster", "x faster than pycocotools"), ("times_bare", "x bare"),
+        ):  # fmt: skip
             if key in row:
                 ratio = row[key]
-                times = f"  {ratio['p50']:.1f}{meaning} ({ratio['p5']:.1f} to {ratio['p95']:.1f})"
+                times = f"  {ratio['p50']:.2f}{meaning} ({ratio['p5']:.2f} to {ratio['p95']:.2f})"
+        if "us" in row:
+            found = row.get("figures", {})
+            times += "".join(f"  {found[key]:g} {meaning}" for key, meaning in TOLD.items() if key in found)
         print(f"{where:24} {row['competitor']:{width}}  {figures}{times}")

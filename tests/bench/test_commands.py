@@ -15,6 +15,10 @@ from bench import competitors, repeat, report, result, soak
 from bench.plot import Line, draw
 from tests.bench.test_quality import write_sequence
 
+STREET = "synth:street?seed=7&objects=3&size=320x180&frames=6"
+FEW = [
+    "--source", STREET, "--frames", "4", "--warmup-frames", "1", "--warmup-s", "0", "--threads", "1", "--repeats", "1",
+]  # fmt: skip
 SMALL = {
     "association": [
         "--sizes",
@@ -35,6 +39,13 @@ SMALL = {
     "soak": ["--frames", "2000", "--block", "100", "--trackers", "bytetrack"],
     "evaluation": ["--frames", "40", "--objects", "6", "--rounds", "5"],
     "quality": ["--trackers", "sort", "--peers", "--half", "second"],
+    "streets": ["--seeds", "1", "--frames", "3", "--size", "320x180"],
+    "model": FEW,
+    "single-stream": FEW,
+    "multi-stream": [*FEW, "--streams", "1", "2"],
+    "offline": [*FEW, "--rounds", "1"],
+    "live": [*FEW, "--seconds", "0.5"],
+    "cold": [*FEW, "--modes", "cached", "--starts", "1"],
 }
 
 
@@ -59,7 +70,7 @@ def test_results_say_what_and_where(results: dict[str, Path], what: str) -> None
     assert body["schema"] == "trackstream.bench/1" and body["benchmark"] == what and body["rows"]
     assert set(body) >= {"command", "options", "time_utc", "git", "system", "load_before", "load_after", "gc", "notes"}
     assert {"cpu", "cores", "python", "packages"} <= set(body["system"]) and "numba" in body["system"]["packages"]
-    for row in body["rows"] if what != "quality" else ():
+    for row in body["rows"] if what not in ("quality", "streets") else ():
         times = row["block_us" if what == "soak" else "us"]
         assert 0 < times["p50"] <= times["p90"] <= times["p95"] <= times["p99"] <= times["max"]
     text = results[what].read_text()
@@ -81,7 +92,7 @@ def test_report_writes_tables_between_markers_and_plots(results: dict[str, Path]
     readme.write_text(
         "".join(f"# {what} stays\n<!-- bench:{what} -->\nold\n<!-- /bench -->\n" for what in SMALL) + "end\n"
     )
-    words = ["report", *map(str, results.values()), "--readme", str(readme), "--docs", str(tmp_path / "docs")]
+    words = ["report", *map(str, results.values()), "--pages", str(readme), "--docs", str(tmp_path / "docs")]
     assert command.main(words) == 0
     text = readme.read_text()
     assert "\nold\n" not in text and text.endswith("<!-- /bench -->\nend\n") and text.count(" stays\n") == len(SMALL)
@@ -90,6 +101,12 @@ def test_report_writes_tables_between_markers_and_plots(results: dict[str, Path]
     for mode in report.MODES:
         drawn = ET.fromstring((tmp_path / "docs" / f"bench-association-{mode}.svg").read_text())
         assert "trackstream sort" in "".join(drawn.itertext())
+    for what in ("model", "single-stream"):
+        drawn = ET.fromstring((tmp_path / "docs" / f"bench-{what}.svg").read_text())
+        told = "".join(drawn.itertext())
+        assert all(stage in told for stage in ("preprocess", "infer", "decode", "bare session.run", "p99"))
+        inside = [float(point.get("cx", "-1")) for point in drawn.iter("{http://www.w3.org/2000/svg}circle")]
+        assert len(inside) >= 15 and all(150 <= x <= 770 for x in inside)
     assert command.main(words) == 0 and readme.read_text() == text, "the same figures give the same page"
     readme.write_text("no markers\n")
     assert command.main(words) == 2

@@ -181,3 +181,31 @@ def test_the_authors_figures_come_out(name: str, expected: tuple[float, ...], sh
 def test_saved_tracks_can_be_read(found: dict, files: Path) -> None:
     rows = read_mot(files / "tracks" / "trackstream-sort-0.1" / "A.txt")
     assert len(rows) and rows.ids.min() == 1
+
+
+def test_a_score_below_its_floor_fails(files: Path, found: dict, capsys: pytest.CaptureFixture[str]) -> None:
+    figures = {row["scene"]: row["figures"] for row in found["rows"] if row["competitor"] == "trackstream sort"}
+    name = f'["{quality.COMBINED}, scores from 0.1, trackstream sort"]'
+    given = words(files, "--peers", "--trackers", "sort", "--floors", str(files / "floors.toml"), "-o")
+
+    def run(text: str) -> tuple[int, str]:
+        (files / "floors.toml").write_text(text)
+        return command.main([*given, str(files / "x.json")]), capsys.readouterr().err.splitlines()[-1]
+
+    hota = figures[quality.COMBINED]["HOTA"]
+    assert run(f"{name}\nHOTA = {hota - 0.01}\nMOTA = 1\n")[0] == 0
+    assert "2 figures are not below floors.toml" in result.read(files / "x.json")["notes"]
+    code, told = run(f"{name}\nHOTA = {hota + 0.01}\nMOTA = 1\n")
+    assert code == 2 and "1 of 2 figures have fallen" in told and f"HOTA {hota:.2f} is below" in told
+    for text, reason in (
+        ('["COMBINED, scores from 0.1, trackstream ocsort"]\nHOTA = 1\n', "HOTA is missing"),
+        ("", "expected floors in floors.toml, got none"),
+        ("no toml", "expected floors as TOML"),
+    ):
+        code, told = run(text)
+        assert code == 2 and reason in told
+
+
+def test_the_recorded_floors_name_every_system_of_boxes() -> None:
+    text = (Path(quality.__file__).parent / "floors.toml").read_text()
+    assert all(f", trackstream {name}" in text for name in competitors.box_systems())

@@ -44,14 +44,22 @@ class Placement:
         out = (np.asarray(boxes, np.float64).reshape(-1, 4) - (ox, oy, ox, oy)) / (sx, sy, sx, sy)
         return np.clip(out, 0.0, (w, h, w, h)).astype(np.float32)
 
-    def on_map(self, width: int, height: int) -> tuple[float, float, float, float]:
+    def on_map(self, width: int, height: int, *, corners: bool = False) -> tuple[float, float, float, float]:
         """How source pixels land on a map (height, width) that covers the whole input (prototypes, logits).
+
+        Args:
+            width: of the map.
+            height: of the map.
+            corners: its outer cells stand at the centres of the input's outer pixels, not its edges at the edges.
 
         Returns:
             (ax, bx, ay, by): the centre of source pixel x stands at index `ax * x + bx` of a map row, where 0 is the
             centre of the first cell; y likewise. Bilinear sampling there is the inverse of the network's downscaling.
         """
         (sx, sy), (ox, oy) = self.scale, self.offset
+        if corners:
+            kx, ky = (width - 1) / max(self.network[0] - 1, 1), (height - 1) / max(self.network[1] - 1, 1)
+            return sx * kx, (0.5 * sx + ox - 0.5) * kx, sy * ky, (0.5 * sy + oy - 0.5) * ky
         kx, ky = width / self.network[0], height / self.network[1]
         return sx * kx, (0.5 * sx + ox) * kx - 0.5, sy * ky, (0.5 * sy + oy) * ky - 0.5
 
@@ -60,12 +68,15 @@ def place(source: Size, network: Size, resize: str) -> Placement:
     """Where a frame of size `source` (w, h) goes inside an input of size `network`, by a rule of `ImageInput.resize`.
 
     "letterbox" is Ultralytics' rule (largest fit, rounded, centred, an odd pixel of border goes right and down),
-    "letterbox-corner" is YOLOX's (rounded down, top left), "stretch" fills the input.
+    "letterbox-corner" is YOLOX's (rounded down, top left), "corner" is deeplab2's (likewise, but a frame that fits
+    stays as it is), "stretch" fills the input.
     """
     if resize == "stretch":
         return Placement(source, network, network, (0, 0))
     ratio = min(network[0] / source[0], network[1] / source[1])
-    corner = resize == "letterbox-corner"
+    corner = resize in ("letterbox-corner", "corner")
+    if resize == "corner":
+        ratio = min(ratio, 1.0)
     exact = source[0] * ratio, source[1] * ratio
     w, h = (max(1, int(side + 1e-6) if corner else round(side)) for side in exact)
     offset = (0, 0) if corner else ((network[0] - w) // 2, (network[1] - h) // 2)
@@ -104,6 +115,17 @@ def to_tensor(image: NDArray[np.uint8], placement: Placement, spec: ImageInput) 
     planes = out.transpose(2, 0, 1) if spec.layout == "nhwc" else out
     _normalise(np.ascontiguousarray(image), placement.offset, order, gain, bias, np.float32(spec.pad), planes)
     return out[None]
+
+
+def to_upload(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A frame (H, W, 3) uint8 BGR as (1, H, W, 3), C-contiguous, for graphs that prepare it themselves.
+
+    Raises:
+        FrameError: not such an image.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise FrameError(f"expected an image of shape (H, W, 3) uint8 BGR, got {image.dtype} {image.shape}")
+    return np.ascontiguousarray(image)[None]
 
 
 @kernel

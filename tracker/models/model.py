@@ -2,7 +2,8 @@
 
 preprocess: frame -> input tensors + where the frame lies in them; infer: tensors -> raw outputs; decode: raw outputs ->
 `Detections` in source pixels. A family is one file and one row of `FAMILIES`; it fills in `decode`, and `preprocess`
-where its input is more than one image. Steps hold no state between frames, so they may run in different threads.
+where its input is more than one image. Steps hold no state between frames, so they may run in different threads; a
+family that does remember frames keeps that to `infer`, and gives each stream a copy (`for_stream`).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from tracker.errors import ConfigError, ModelError, ModelNotFoundError
 from tracker.models.card import ModelCard, Size, read_card
 from tracker.models.coco import COCO_CLASSES
-from tracker.models.geometry import Placement, place, to_tensor
+from tracker.models.geometry import Placement, place, to_tensor, to_upload
 from tracker.models.registry import Entry, locate, lookup
 from tracker.models.session import Session, SessionConfig, TensorSpec
 from tracker.types import Detections, Frame
@@ -31,9 +32,19 @@ FAMILIES: dict[str, str] = {
     "yolo": "tracker.models.yolo:Yolo",
     "yolox": "tracker.models.yolox:Yolox",
     "panoptic": "tracker.models.panoptic:PanopticNet",
+    "panoptic-video": "tracker.models.panoptic_video:PanopticVideoNet",
     "rfdetr": "tracker.models.rfdetr:RfDetr",
+    "reid": "tracker.models.reid:Reid",
+    "maskrcnn": "tracker.models.maskrcnn:MaskRcnn",
+    "trackrcnn": "tracker.models.trackrcnn:TrackRcnn",
+    "motion-deeplab": "tracker.models.motion_deeplab:MotionDeepLab",
+    "semantic": "tracker.models.semantic:Semantic",
+    "siammot": "tracker.models.siammot_graphs:SiamMotGraphs",
 }
 """Family -> the class that knows it, imported when a model of the family is opened."""
+
+FOLDERS: dict[str, tuple[str, ...]] = {"siammot": ("trunk", "boxes", "template", "motion")}
+"""Family of several graphs -> its files (.onnx) in one folder; any of them opens all."""
 
 
 _ASSETS = Path(__file__).resolve().parent.parent / "assets"
@@ -89,6 +100,8 @@ class Model(ABC):
         image_spec: the image input of the graph.
         size: (width, height) of the input in network pixels.
         classes: indices of the classes to keep, None for all.
+        fused: resize, letterbox and normalisation are part of the graph (`python -m exporters fuse`); its input is the
+            frame itself, (1, H, W, 3) uint8 BGR.
         warmup_s: seconds of the last warm-up, None before it.
 
     Raises:
@@ -105,6 +118,7 @@ class Model(ABC):
         self.session = session
         self.card = replace(card, sha256=session.sha256, class_names=_class_names(card, config))
         self.config = config
+        self.fused = bool(card.facts.get("fused"))
         if card.task and card.task not in self.tasks:
             raise self.misfit(f"the task {' or '.join(self.tasks)}", f"{card.task!r}")
         self.image_spec = self._image_spec()
@@ -120,6 +134,8 @@ class Model(ABC):
             FrameError: not such an image.
         """
         placement = place((image.shape[1], image.shape[0]), self.size, self.card.image.resize)
+        if self.fused:
+            return Prepared({self.image_spec.name: to_upload(image)}, placement)
         tensor = to_tensor(image, placement, self.card.image)
         return Prepared({self.image_spec.name: tensor.astype(self.image_spec.dtype, copy=False)}, placement)
 
@@ -140,9 +156,22 @@ class Model(ABC):
     def warmup(self) -> float:
         """Run once on a grey frame: kernels compile, ONNX Runtime allocates. Returns seconds, kept in `warmup_s`."""
         start = perf_counter()
-        self(np.full((self.size[1] + 2, self.size[0] + 6, 3), 114, np.uint8))
+        height, width = self.size[1] + 2, self.size[0] + 6
+        if self.fused:  # its graph may be for frames of one size
+            height, width = self.image_spec.shape[1] or height, self.image_spec.shape[2] or width
+        self(np.full((height, width, 3), 114, np.uint8))
         self.warmup_s = perf_counter() - start
         return self.warmup_s
+
+    # ------------------------------------------------------------------ for those who run it
+    @property
+    def gives(self) -> frozenset[str]:
+        """Optional parts of `Detections` that come from here."""
+        return frozenset() if self.card.task == "detect" else frozenset({"masks"})
+
+    def for_stream(self) -> Model:
+        """The model for one more stream: itself, or a copy on the same session where it remembers earlier frames."""
+        return self
 
     # ------------------------------------------------------------------ for families
     def misfit(self, wanted: str, got: str) -> ModelError:
@@ -186,6 +215,10 @@ class Model(ABC):
         wanted = (asked, asked) if isinstance(asked, int) else asked and (int(asked[0]), int(asked[1]))
         shape = self.image_spec.shape
         height, width = shape[2:] if self.card.image.layout == "nchw" else shape[1:3]
+        if self.fused:  # the graph's sides are the frame's
+            if self.card.image.size is None:
+                raise self.misfit("a size on the card of a fused graph", "none; fuse it again")
+            width, height = self.card.image.size
         given = wanted or self.card.image.size
         if given is None:
             if width is None or height is None:
@@ -214,12 +247,13 @@ def open_model(
     threads: int | None = None,
     spin: bool = False,
     warmup: bool = True,
+    session: SessionConfig | None = None,
 ) -> Model:
     """Open an ONNX file as a model of its family, warmed up.
 
     Args:
-        path: the file, the bare name of a model that the wheel carries, such as "street", or that of a registered one
-            which `tracker models pull` has fetched; nothing is fetched here.
+        path: the file, or a folder of `FOLDERS`, the bare name of a model that the wheel carries, such as "street", or
+            that of a registered one which `tracker models pull` has fetched; nothing is fetched here.
         family: row of `FAMILIES`; needed only where the file does not say what it is.
         device: "auto", "cpu", "cuda" or "tensorrt".
         min_score: see `ModelConfig`, as for the following ones; None takes the default written there.
@@ -233,6 +267,7 @@ def open_model(
         threads: CPU threads of ONNX Runtime; None for one per core.
         spin: let idle threads spin, see `SessionConfig`.
         warmup: run one dummy frame now, so that the first real one is not slow.
+        session: device, threads and everything else about the session at once, instead of the flags above.
 
     Raises:
         ModelNotFoundError: no such file, or a registered model that is not on this machine.
@@ -249,8 +284,8 @@ def open_model(
     if family is not None and family not in FAMILIES:
         raise ModelError(f"expected a model family of {', '.join(FAMILIES)}, got {family!r}")
     file, entry = _located(path)
-    session = Session(file, SessionConfig(device, allow_cpu=allow_cpu, threads=threads or 0, spin=spin))
-    model = _build(session, family, config, entry)
+    flags = SessionConfig(device, allow_cpu=allow_cpu, threads=threads or 0, spin=spin)
+    model = _build(Session(file, session or flags), family, config, entry)
     if warmup:
         model.warmup()
     return model
@@ -275,6 +310,9 @@ def _located(path: str | os.PathLike[str]) -> tuple[Path, Entry | None]:
             kind = entry.family or entry.task
             raise ModelError(f"model {entry} cannot be run here: expected one of {', '.join(FAMILIES)}, got {kind}")
         return locate(entry), entry
+    if file.is_dir():
+        parts = [file / f"{name}.onnx" for names in FOLDERS.values() for name in names]
+        file = next((part for part in parts if part.is_file()), file)
     if not file.exists():
         listed = ", ".join(sorted(built_in)) or "none"
         raise ModelNotFoundError(f"no model file {file}; built-in models: {listed}; others: tracker models list")

@@ -9,15 +9,13 @@ Outputs are new arrays in every run: they belong to the caller, and a later run 
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import hashlib
 import logging
 import os
-import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cache
+import threading
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -26,7 +24,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker.errors import ModelError, ModelNotFoundError, ProviderError
+from tracker.models.binding import Binding
+from tracker.models.devices import AUTO, DEVICES, Device, SessionConfig
 from tracker.models.runtime import one_line, onnxruntime, quiet
+
+__all__ = ["AUTO", "DEVICES", "Device", "Session", "SessionConfig", "TensorSpec"]
 
 _log = logging.getLogger(__name__)
 
@@ -43,89 +45,16 @@ class TensorSpec:
         return f"{self.name} [{', '.join('?' if n is None else str(n) for n in self.shape)}]"
 
 
-@dataclass(frozen=True, slots=True)
-class SessionConfig:
-    """How a session is opened.
-
-    Attributes:
-        device: row of `DEVICES`, or "auto": the first of `AUTO` that works here.
-        allow_cpu: take the CPU, with a warning in the log, where the asked device does not work.
-        threads: CPU threads inside one operator; 0 lets ONNX Runtime take one per core.
-        spin: let idle threads spin: lower latency on an idle machine, one burnt core per thread.
-    """
-
-    device: str = "auto"
-    allow_cpu: bool = False
-    threads: int = 0
-    spin: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """One way to run a graph; another execution provider is one more row of `DEVICES`.
-
-    Attributes:
-        provider: ONNX Runtime's name.
-        hint: what to do when it does not work.
-        options: provider options, from the model's SHA-256.
-        present: a quick test that prints nothing; False means there is no point in trying.
-    """
-
-    provider: str
-    hint: str = ""
-    options: Callable[[str], dict[str, str]] = field(default=lambda _: {})
-    present: Callable[[], bool] = field(default=lambda: True)
-
-
-@cache
-def _driver_present() -> bool:
-    """True where NVIDIA's driver can be loaded; without it no CUDA library can work."""
-    try:
-        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-    except OSError:
-        return False
-    return True
-
-
-def _tensorrt_options(sha256: str) -> dict[str, str]:
-    """Engines take minutes to build, so they are kept, one folder per model file."""
-    root = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "trackstream", "tensorrt", sha256)
-    with contextlib.suppress(OSError):
-        root.mkdir(parents=True, exist_ok=True)
-    if not os.access(root, os.W_OK):
-        return {}
-    return {
-        "trt_engine_cache_enable": "True", "trt_engine_cache_path": str(root),
-        "trt_timing_cache_enable": "True", "trt_timing_cache_path": str(root),
-    }  # fmt: skip
-
-
-DEVICES: dict[str, Device] = {
-    "cpu": Device("CPUExecutionProvider"),
-    "cuda": Device(
-        "CUDAExecutionProvider",
-        "install an NVIDIA driver and `trackstream[cuda]` (`[cuda12]` for drivers before CUDA 13)",
-        lambda _: {"cudnn_conv_algo_search": "HEURISTIC"},
-        _driver_present,
-    ),
-    "tensorrt": Device(
-        "TensorrtExecutionProvider",
-        "install an NVIDIA driver, `trackstream[cuda]` and `tensorrt-cu13>=10.13,<11`",
-        _tensorrt_options,
-        _driver_present,
-    ),
-}
-AUTO = ("cuda", "cpu")
-
-
 class Session:
     """A graph that can be run from several threads at once.
 
     Args:
         path: ONNX file.
         config: device and threads.
+        change: makes other bytes of the file's before they are opened, such as a graph with free shapes.
 
     Attributes:
+        config: how it was opened.
         path: of the file.
         sha256: of the file.
         metadata: the file's `metadata_props`.
@@ -133,6 +62,7 @@ class Session:
         outputs: likewise.
         device: row of `DEVICES` that really runs.
         providers: what ONNX Runtime says runs, first one first.
+        nodes: provider -> nodes of the optimised graph that it runs; empty where ONNX Runtime is too old to tell.
         whole: every node runs on `device`; False where some (usually shape arithmetic) stayed on the CPU.
         open_s: seconds that opening took.
         first_run_s: seconds of the first run, None before it.
@@ -140,24 +70,45 @@ class Session:
     Raises:
         ModelNotFoundError: no such file.
         ModelError: not a file, empty, not an ONNX model, or cut short.
-        ProviderError: the asked device does not run here.
+        ProviderError: the asked device does not run here, or has not the tunings that were asked for.
     """
 
-    def __init__(self, path: str | os.PathLike[str], config: SessionConfig | None = None) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        config: SessionConfig | None = None,
+        *,
+        change: Callable[[bytes], bytes] | None = None,
+    ) -> None:
         config = SessionConfig() if config is None else config
         if config.device != "auto" and config.device not in DEVICES:
             raise ProviderError(f"expected a device of auto, {', '.join(DEVICES)}, got {config.device!r}")
+        _check_tunings(config)
+        self.config = config
         self.path = _model_file(path)
         with self.path.open("rb") as file:
             self.sha256 = _sha256(file)
+        self._graph: str | bytes = str(self.path) if change is None else change(self.path.read_bytes())
         start = perf_counter()
         self.device, self.whole, self._session = self._open(config)
         self.open_s = perf_counter() - start
         self.first_run_s: float | None = None
         self.providers: list[str] = self._session.get_providers()
+        self.nodes = _nodes(self._session)
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
         self.inputs = {t.name: _spec(t) for t in self._session.get_inputs()}
         self.outputs = {t.name: _spec(t) for t in self._session.get_outputs()}
+        self._turn = threading.Lock()
+        self._replayed = self._recorded() if config.cuda_graph and self.device != "cpu" else None
+
+    @property
+    def raw(self) -> Any:
+        """ONNX Runtime's own session: the yardstick of benchmarks, and for what this class does not do."""
+        return self._session
+
+    def bind(self) -> Binding:
+        """Buffers on the device, for one thread at a time: upload, execute and download apart."""
+        return Binding(self._session, self.inputs, self.outputs, DEVICES[self.device].memory)
 
     # ------------------------------------------------------------------ opening
     def _open(self, config: SessionConfig) -> tuple[str, bool, Any]:
@@ -201,17 +152,18 @@ class Session:
         options.log_severity_level = 4
         options.intra_op_num_threads = config.threads
         options.add_session_config_entry("session.intra_op.allow_spinning", str(int(config.spin)))
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         device = DEVICES[name]
-        providers: list[Any] = [(device.provider, device.options(self.sha256))]
+        providers: list[Any] = [(device.provider, device.options(self.sha256, config))]
         if name != "cpu":
             if name == "tensorrt":
-                providers.append((DEVICES["cuda"].provider, DEVICES["cuda"].options(self.sha256)))
+                providers.append((DEVICES["cuda"].provider, DEVICES["cuda"].options(self.sha256, config)))
             if strict:
                 options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
             else:
                 providers.append(DEVICES["cpu"].provider)
         try:
-            return ort.InferenceSession(str(self.path), options, providers=providers)
+            return ort.InferenceSession(self._graph, options, providers=providers)
         except Exception as reason:  # ONNX Runtime's own classes have no common root below Exception
             raise ModelError(
                 f"{self.path} cannot be opened: not an ONNX model, cut short, or too new for ONNX Runtime "
@@ -231,45 +183,80 @@ class Session:
         Raises:
             ModelError: missing or unknown inputs, or a shape or dtype that the graph does not take.
         """
+        return self.run_held(tensors, ())
+
+    def run_held(self, tensors: Mapping[str, Any], held: Collection[str]) -> dict[str, Any]:
+        """As `run`, but what only another graph needs stays on the device instead of crossing the bus twice.
+
+        Args:
+            tensors: arrays, or values that were held before, by this session or another one on the same device.
+            held: outputs that stay where the graph runs.
+
+        Returns:
+            Output name -> array, or `onnxruntime.OrtValue` for held ones (arrays all the same from a session with
+            `cuda_graph`, whose buffers are not to be kept). Every value is new; no later run touches it.
+
+        Raises:
+            ModelError: as `run`.
+        """
         self._check(tensors)
         start = perf_counter()
         try:
-            outputs = self._run(tensors)
+            outputs = self._run(tensors, held)
         except Exception as reason:
             raise ModelError(f"{self.path} failed while running on {self.device} ({one_line(str(reason))})") from None
         if self.first_run_s is None:
             self.first_run_s = perf_counter() - start
         return outputs
 
-    def _run(self, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    def _recorded(self) -> Binding:
+        """The buffers whose addresses a CUDA graph keeps."""
+        free = [str(spec) for spec in (*self.inputs.values(), *self.outputs.values()) if None in spec.shape]
+        if free:
+            raise ModelError(f"expected fixed shapes for cuda_graph, got {free[0]} in {self.path}; leave it off")
+        if not self.whole:
+            raise ModelError(f"expected every node of {self.path} on {self.device} for cuda_graph; leave it off")
+        return self.bind()
+
+    def _run(self, tensors: Mapping[str, Any], held: Collection[str]) -> dict[str, Any]:
+        if self._replayed is not None:
+            with self._turn:
+                self._replayed.upload(tensors)
+                self._replayed.execute()
+                return self._replayed.download()
         value = onnxruntime().OrtValue.ortvalue_from_numpy  # shares the array's memory
         binding = self._session.io_binding()
-        kept = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-        for name, array in kept.items():
-            binding.bind_ortvalue_input(name, value(array))
-        outputs: dict[str, NDArray[Any]] = {}
+        given = {n: np.ascontiguousarray(t) if isinstance(t, np.ndarray) else t for n, t in tensors.items()}
+        for name, tensor in given.items():
+            binding.bind_ortvalue_input(name, value(tensor) if isinstance(tensor, np.ndarray) else tensor)
+        outputs: dict[str, Any] = {}
         for spec in self.outputs.values():
-            if None in spec.shape:
+            if spec.name in held:
+                binding.bind_output(spec.name, DEVICES[self.device].memory)
+            elif None in spec.shape:
                 binding.bind_output(spec.name, "cpu")
             else:
-                outputs[spec.name] = np.empty(spec.shape, spec.dtype)  # type: ignore[arg-type]
+                outputs[spec.name] = np.empty(spec.shape, spec.dtype)
                 binding.bind_ortvalue_output(spec.name, value(outputs[spec.name]))
         self._session.run_with_iobinding(binding)
         if len(outputs) == len(self.outputs):
             return outputs
-        bound = zip(self.outputs, binding.get_outputs(), strict=True)
-        return {name: outputs[name] if name in outputs else array.numpy().copy() for name, array in bound}
+        binding.synchronize_outputs()
+        for name, result in zip(self.outputs, binding.get_outputs(), strict=True):
+            if name not in outputs:
+                outputs[name] = result if name in held else result.numpy().copy()
+        return outputs
 
-    def _check(self, tensors: Mapping[str, NDArray[Any]]) -> None:
+    def _check(self, tensors: Mapping[str, Any]) -> None:
         if tensors.keys() != self.inputs.keys():
             raise ModelError(f"expected inputs {', '.join(self.inputs)}, got {', '.join(tensors) or 'none'}")
         for name, spec in self.inputs.items():
-            array = tensors[name]
-            fits = len(array.shape) == len(spec.shape) and all(
-                want is None or want == got for want, got in zip(spec.shape, array.shape, strict=True)
+            shape, dtype = _kind(tensors[name])
+            fits = len(shape) == len(spec.shape) and all(
+                want is None or want == got for want, got in zip(spec.shape, shape, strict=True)
             )
-            if not fits or array.dtype != spec.dtype:
-                raise ModelError(f"expected input {spec} {spec.dtype}, got {list(array.shape)} {array.dtype}")
+            if not fits or dtype != spec.dtype:
+                raise ModelError(f"expected input {spec} {spec.dtype}, got {list(shape)} {dtype}")
 
 
 # ---------------------------------------------------------------------- files and specs
@@ -290,6 +277,26 @@ def _model_file(path: str | os.PathLike[str]) -> Path:
     return file
 
 
+def _check_tunings(config: SessionConfig) -> None:
+    has = DEVICES[config.device].tunings if config.device in DEVICES else ()
+    for name in config.tunings:
+        if name not in has:
+            having = " or ".join(row for row, device in DEVICES.items() if name in device.tunings)
+            raise ProviderError(
+                f"expected device {having} for {name}, got {config.device!r}; name it, or leave {name} off"
+            )
+
+
+def _nodes(session: Any) -> dict[str, int]:
+    """Provider -> nodes of the optimised graph that it runs."""
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        return {}
+    counts: Counter[str] = Counter()
+    for part in session.get_provider_graph_assignment_info():
+        counts[part.ep_name] += len(part.get_nodes())
+    return dict(counts)
+
+
 def _sha256(file: Any) -> str:
     digest = hashlib.sha256()
     while block := file.read(1 << 20):
@@ -302,6 +309,13 @@ _DTYPES = {
     "tensor(uint8)": np.uint8, "tensor(int8)": np.int8, "tensor(int32)": np.int32, "tensor(int64)": np.int64,
     "tensor(bool)": np.bool_,
 }  # fmt: skip
+
+
+def _kind(tensor: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and dtype of an array or a held value."""
+    if isinstance(tensor, np.ndarray):
+        return tensor.shape, tensor.dtype
+    return tuple(tensor.shape()), np.dtype(_DTYPES[tensor.data_type()])
 
 
 def _spec(node: Any) -> TensorSpec:
