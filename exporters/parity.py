@@ -18,16 +18,16 @@ class ParityError(Exception):
 
 def check_parity(
     path: Path,
-    network: Callable[[NDArray[np.float32]], Sequence[NDArray[np.float32]]],
-    inputs: Sequence[NDArray[np.float32]],
+    network: Callable[..., Sequence[NDArray[np.float32]]],
+    inputs: Sequence[NDArray[np.float32] | tuple[NDArray[np.float32], ...]],
     limit: float = LIMIT,
 ) -> float:
     """Run the file in ONNX Runtime on the CPU and compare every output on every input.
 
     Args:
-        path: ONNX file with one input; removed if it fails.
-        network: the truth: same input -> arrays in the order of the file's outputs.
-        inputs: arrays for the file's input.
+        path: ONNX file; removed if it fails.
+        network: the truth: same inputs -> arrays in the order of the file's outputs.
+        inputs: arrays for the file's input, or tuples of one array for each of its inputs.
         limit: largest allowed difference, relative to an output's largest magnitude (at least 1).
 
     Returns:
@@ -39,8 +39,9 @@ def check_parity(
     worst = 0.0
     try:
         run = _runner(path)
-        for i, tensor in enumerate(inputs):
-            worst = max(worst, _compare(run(tensor), network(tensor), i))
+        for i, given in enumerate(inputs):
+            tensors = given if isinstance(given, tuple) else (given,)
+            worst = max(worst, _compare(run(*tensors), network(*tensors), i))
             if worst > limit:
                 raise ParityError(f"ONNX and torch differ by {worst:.1e} (limit {limit:.0e}) on input {i}: not written")
     except BaseException:
@@ -49,15 +50,15 @@ def check_parity(
     return worst
 
 
-def _runner(path: Path) -> Callable[[NDArray[np.float32]], list[Any]]:
+def _runner(path: Path) -> Callable[..., list[Any]]:
     import onnxruntime
 
     try:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     except Exception as reason:  # ONNX Runtime has one exception class per status code and no common root
         raise ParityError(f"ONNX Runtime does not open the exported file: {reason}") from None
-    name = session.get_inputs()[0].name
-    return lambda tensor: session.run(None, {name: tensor})
+    names = [spec.name for spec in session.get_inputs()]
+    return lambda *tensors: session.run(None, dict(zip(names, tensors, strict=True)))
 
 
 def _compare(got: Sequence[Any], wanted: Sequence[NDArray[np.float32]], index: int) -> float:

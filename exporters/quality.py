@@ -1,13 +1,20 @@
 """How well a panoptic model sees rendered streets: mIoU, panoptic quality of things, recall and precision.
 
-Works without torch; the tests hold the shipped file to the figures in its card with it.
+Of models for video also how well they know where objects were before, and tell them apart (`Following`). Works without
+torch; the tests hold the shipped file to the figures in its card with it. `python -m exporters.quality FILE.onnx`
+prints all of it, with the file's size, the time of its network and, where torch is there, its parity with torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from time import perf_counter
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,9 +61,8 @@ class Quality:
         self.confusion += np.bincount(cells.ravel(), minlength=self.confusion.size).reshape(self.confusion.shape)
 
         overlap, area, found = _overlaps(scene, picture.rows, len(detections))
-        iou = overlap[1:, 1:] / np.maximum(area[1:, None] + found[None, 1:] - overlap[1:, 1:], 1)
-        iou *= np.asarray(scene.labels)[:, None] == detections.labels[None]
-        match = iou > 0.5
+        iou = _ious(overlap, area, found)
+        match = _matches(iou, scene, detections)
         heights = scene.boxes[:, 3] - scene.boxes[:, 1]
         easy = (heights > MIN_HEIGHT) & (scene.visibility > MIN_VISIBLE)
         for c in self.things:
@@ -103,23 +109,145 @@ class Quality:
         return {name: round(getattr(self, name), 3) for name in names}
 
 
-def measure(
-    model: Callable[[NDArray[np.uint8]], Detections], scenes: Iterable[Any], min_score: float = GOOD_SCORE
-) -> Quality:
-    """Run a model on rendered scenes.
+class Moment(NamedTuple):
+    """A rendered `Scene`, the one before it, and the street that both are of; scenes of a street follow each other."""
+
+    street: int
+    before: Any
+    scene: Any
+
+
+VALIDATION_FRAMES = (20, 130, 140, 160, 260)  # of every validation street: gaps of 10, 20 and 30 frames, and long ones
+
+
+def validation_moments() -> Iterator[Moment]:
+    """Some moments of every validation street."""
+    from exporters.scenes import SIZE, VALIDATION_SEEDS
+    from tracker.sources.street import Street
+
+    for k, seed in enumerate(VALIDATION_SEEDS):
+        street = Street(seed=seed, objects=6 + k % 10, size=SIZE, frames=300)
+        for index in VALIDATION_FRAMES:
+            yield Moment(seed, street.render(index - 1), street.render(index))
+
+
+@dataclass
+class Following:
+    """How well objects are followed: by `Detections.offsets` to the picture before, and known again by `embeddings`.
+
+    Only detections that are an object (see `Quality`) count. An object's way is from the mean of its visible pixels to
+    that of the picture before. Embeddings of two frames of a street are compared within a class: `recall_at_1` is the
+    share of objects whose nearest one in an earlier frame is the same object, of those that are there beside another
+    one; `auc` is the chance that two of the same object are nearer than two of different ones.
+    """
+
+    errors: list[float] = field(default_factory=list)
+    ways: list[float] = field(default_factory=list)
+    same: list[float] = field(default_factory=list)
+    different: list[float] = field(default_factory=list)
+    _asked: int = 0
+    _known: int = 0
+    _street: int = -1
+    _seen: list[tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]] = field(default_factory=list)
+
+    def update(self, moment: Moment, detections: Detections) -> None:
+        """One moment, and what the model made of its second picture after its first."""
+        if moment.street != self._street:
+            self._street, self._seen = moment.street, []
+        assert detections.panoptic is not None
+        overlap, area, found = _overlaps(moment.scene, detections.panoptic.rows, len(detections))
+        objects, rows = np.nonzero(_matches(_ious(overlap, area, found), moment.scene, detections))
+        ids = np.asarray(moment.scene.object_ids)[objects]
+        if detections.offsets is not None:
+            now, then = _middles(moment.scene), _middles(moment.before)
+            for k, row in zip(ids.tolist(), rows.tolist(), strict=True):
+                if k in then:
+                    way = then[k] - now[k]
+                    self.ways.append(float(np.hypot(*way)))
+                    self.errors.append(float(np.hypot(*(detections.offsets[row] - way))))
+        if detections.embeddings is not None:
+            looks = ids, detections.labels[rows], detections.embeddings[rows]
+            for earlier in self._seen:
+                self._compare(earlier, looks)
+            self._seen.append(looks)
+
+    def _compare(self, earlier: Any, now: Any) -> None:
+        (ids_then, labels_then, looks_then), (ids, labels, looks) = earlier, now
+        distance = np.linalg.norm(looks[:, None] - looks_then[None], axis=2)
+        comparable = labels[:, None] == labels_then[None]
+        same = comparable & (ids[:, None] == ids_then[None])
+        self.same += distance[same].tolist()
+        self.different += distance[comparable & ~same].tolist()
+        asked = np.flatnonzero(same.any(1) & (comparable.sum(1) > 1))
+        if len(asked):
+            nearest = np.where(comparable, distance, np.inf)[asked].argmin(1)
+            self._asked += len(asked)
+            self._known += int(same[asked, nearest].sum())
+
+    def figures(self) -> dict[str, float]:
+        """What there is to say of this model, rounded; errors are means in source pixels, `still_px` is that of 0."""
+        out = {}
+        if self.errors:
+            out |= {"motion_px": round(float(np.mean(self.errors)), 2), "still_px": round(float(np.mean(self.ways)), 2)}
+        if self._asked and self.different:
+            out |= {
+                "recall_at_1": round(self._known / self._asked, 3),
+                "auc": round(_auc(self.same, self.different), 3),
+            }
+        return out
+
+
+class Findings(NamedTuple):
+    """Both together."""
+
+    quality: Quality
+    following: Following
+
+    def figures(self) -> dict[str, float]:
+        """All that there are."""
+        return {**self.quality.figures(), **self.following.figures()}
+
+
+def measure(model: Any, moments: Iterable[Moment], min_score: float = GOOD_SCORE) -> Findings:
+    """Run a model on rendered moments.
 
     Args:
-        model: image BGR -> detections with a panoptic picture.
-        scenes: rendered `Scene`s.
+        model: image BGR -> detections with a panoptic picture; one with `for_stream` is shown the picture before first.
+        moments: scenes of a street follow each other.
         min_score: detections below are not counted.
     """
     from tracker.sources.street import STREET_CLASSES
 
-    quality = Quality(len(STREET_CLASSES), tuple(STREET_CLASSES.index(name) for name in ("person", "car")))
-    for scene in scenes:
-        seen = model(scene.image)
-        quality.update(scene, seen.select(seen.scores >= min_score))
-    return quality
+    findings = Findings(Quality(len(STREET_CLASSES), tuple(map(STREET_CLASSES.index, ("person", "car")))), Following())
+    for moment in moments:
+        fresh: Callable[[NDArray[np.uint8]], Detections] = model
+        if hasattr(model, "for_stream"):
+            fresh = model.for_stream()
+            if fresh is not model:
+                fresh(moment.before.image)
+        seen = fresh(moment.scene.image)
+        seen = seen.select(seen.scores >= min_score)
+        findings.quality.update(moment.scene, seen)
+        findings.following.update(moment, seen)
+    return findings
+
+
+def _middles(scene: Any) -> dict[int, NDArray[np.float64]]:
+    """Object id -> mean x, y of its visible pixels."""
+    ids, index = np.unique(scene.ids, return_inverse=True)
+    index = index.ravel()
+    area = np.bincount(index)
+    height, width = scene.ids.shape
+    x = np.bincount(index, np.tile(np.arange(width), height)) / area
+    y = np.bincount(index, np.repeat(np.arange(height), width)) / area
+    return {k: np.array([x[i], y[i]]) for i, k in enumerate(ids.tolist()) if k > 0}
+
+
+def _auc(near: list[float], far: list[float]) -> float:
+    """Chance that one of `near` is below one of `far`; equals count half."""
+    ordered = np.sort(far)
+    below, upto = (np.searchsorted(ordered, near, side) for side in ("left", "right"))
+    return float(1 - (below + upto).mean() / (2 * len(far)))
 
 
 def _overlaps(scene: Any, rows: NDArray[np.int32], count: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
@@ -129,3 +257,66 @@ def _overlaps(scene: Any, rows: NDArray[np.int32], count: int) -> tuple[NDArray[
     cells = index * (count + 1) + rows
     overlap = np.bincount(cells.ravel(), minlength=(objects + 1) * (count + 1)).reshape(objects + 1, count + 1)
     return overlap, overlap.sum(1), overlap.sum(0)
+
+
+def _ious(overlap: NDArray[Any], area: NDArray[Any], found: NDArray[Any]) -> NDArray[np.float64]:
+    """(objects, detections) IoU of `_overlaps`."""
+    iou: NDArray[np.float64] = overlap[1:, 1:] / np.maximum(area[1:, None] + found[None, 1:] - overlap[1:, 1:], 1)
+    return iou
+
+
+def _matches(iou: NDArray[np.float64], scene: Any, detections: Detections) -> NDArray[np.bool_]:
+    """(objects, detections): which detection is which object, see `Quality`."""
+    match: NDArray[np.bool_] = (iou > 0.5) & (np.asarray(scene.labels)[:, None] == detections.labels[None])
+    return match
+
+
+def main(words: list[str]) -> int:
+    """Print the figures of a file; returns the exit code."""
+    from tracker.models.model import open_model
+
+    if len(words) != 1:
+        print("usage: python -m exporters.quality FILE.onnx|NAME", file=sys.stderr)
+        return 2
+    model = open_model(words[0], device="cpu", threads=2)
+    tensors = dict.fromkeys(
+        model.session.inputs, next(iter(model.preprocess(np.zeros((540, 960, 3), np.uint8))[0].values()))
+    )
+    times = []
+    for _ in range(100):
+        since = perf_counter()
+        model.session.run(tensors)
+        times.append(1e3 * (perf_counter() - since))
+    figures = {**measure(model, validation_moments()).figures()}
+    figures["mb"] = round(model.session.path.stat().st_size / 1e6, 3)
+    figures["network_ms_p50"], figures["network_ms_min"] = round(float(np.median(times)), 2), round(min(times), 2)
+    parity = _parity(model)
+    if parity is not None:
+        figures["parity"] = parity
+    for name, value in figures.items():
+        print(f"{name:16} {value}")
+    return 0
+
+
+def _parity(model: Any) -> float | None:
+    """Largest relative difference of the file and a torch network with its weights; None without torch, or its like."""
+    try:
+        from exporters.network import StreetNet
+        from exporters.parity import check_parity
+        from exporters.street import INPUTS, run
+        from exporters.warm_start import load_weights
+    except ModuleNotFoundError:
+        return None
+    if tuple(model.session.inputs) != INPUTS:
+        return None
+    network = StreetNet(len(model.card.class_names))
+    load_weights(network, model.session.path)
+    shape = model.image_spec.shape
+    pairs = np.random.default_rng(0).uniform(-2, 2, (3, 2, *shape)).astype(np.float32)
+    with tempfile.TemporaryDirectory() as folder:  # a file that fails is removed
+        copy = shutil.copy(model.session.path, folder)
+        return check_parity(Path(copy), lambda *given: run(network, *given), [tuple(pair) for pair in pairs])
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

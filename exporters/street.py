@@ -1,7 +1,8 @@
 """`python -m exporters street`: train the embedded network on rendered streets, export it, prove it, describe it.
 
 The file knows the synthetic street and nothing else; its card says so. Training stops by the clock: 22 minutes of
-optimisation by default, plus the rendering of the frames, on two CPU cores.
+optimisation by default, plus the rendering of the frames, on two CPU cores. `--start` goes on from the weights of an
+earlier file, also from one that knew no picture before and no identities, which takes about half of that.
 """
 
 from __future__ import annotations
@@ -15,26 +16,28 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from exporters.network import StreetNet
+from exporters.network import Maps, StreetNet
 from exporters.parity import check_parity
-from exporters.quality import measure
-from exporters.scenes import FRAMES_PER_SCENE, SIZE, VALIDATION_SEEDS, fill_pool
+from exporters.quality import measure, validation_moments
+from exporters.scenes import MOMENTS, fill_pool
 from exporters.training import MEAN, STD, Recipe, train
+from exporters.warm_start import load_weights
 from tracker.errors import ConfigError
 from tracker.models.card import ImageInput, ModelCard, write_card
 from tracker.models.model import open_model
-from tracker.sources.street import STREET_CLASSES, Street
+from tracker.models.panoptic_video import PanopticVideoNet
+from tracker.sources.street import STREET_CLASSES
 
-OUTPUTS = ("semantic", "heat", "offset")
+INPUTS = ("image", "previous")
+OUTPUTS = {"semantic": "semantic", "heat": "heat", "offset": "offset", "motion": "motion", "features": "embedding"}
+"""Meaning in the card -> field of `Maps`, which is the output's name."""
 OPSET = 17
 FUSION = {"threshold": 0.1, "window": 9, "centres": 200, "reach": 20.0, "min_area": 40, "homeless": "stuff"}
 SOURCE = (
@@ -46,14 +49,17 @@ SOURCE = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of this family."""
     recipe = Recipe()
-    parser.add_argument("--train", action="store_true", help="train from nothing; needs no checkpoint")
+    parser.add_argument("--train", action="store_true", help="train; needs no checkpoint")
+    parser.add_argument(
+        "--start", type=Path, metavar="FILE.onnx", help="train on from this file instead of from nothing"
+    )
     parser.add_argument("--checkpoint", type=Path, help="export this file of weights instead of training")
     parser.add_argument("-o", "--output", type=Path, required=True, help="ONNX file to write")
     parser.add_argument("--minutes", type=float, default=recipe.minutes, help="time to optimise (default %(default)s)")
     parser.add_argument("--steps", type=int, help="optimise for this many steps, whatever time that takes")
     parser.add_argument("--seed", type=int, default=recipe.seed, help="of weights, scenes, order (default %(default)s)")
     parser.add_argument("--threads", type=int, default=recipe.threads, help="CPU threads (default %(default)s)")
-    parser.add_argument("--frames", type=int, default=2000, help="frames to render (default %(default)s)")
+    parser.add_argument("--frames", type=int, default=1200, help="pairs of frames to render (default %(default)s)")
     parser.add_argument("--cache", type=Path, help="folder that keeps the rendered frames (default: a temporary one)")
     parser.add_argument("--save-checkpoint", type=Path, help="also keep the torch weights here")
 
@@ -65,7 +71,14 @@ def execute(arguments: argparse.Namespace, command: str) -> int:
     counts = (arguments.frames, arguments.threads, 1 if arguments.steps is None else arguments.steps)
     if arguments.minutes <= 0 or min(counts) < 1 or not 0 <= arguments.seed < 1000:
         raise ConfigError("expected --minutes > 0, --steps, --frames and --threads >= 1, and --seed in 0..999")
-    recipe = Recipe(minutes=arguments.minutes, steps=arguments.steps, seed=arguments.seed, threads=arguments.threads)
+    if arguments.start is not None and not arguments.train:
+        raise ConfigError("--start says where --train begins; give both")
+    recipe = Recipe(
+        minutes=arguments.minutes, steps=arguments.steps, seed=arguments.seed, threads=arguments.threads,
+        start=arguments.start,
+    )  # fmt: skip
+    if arguments.start is not None:
+        load_weights(StreetNet(len(STREET_CLASSES)), arguments.start)  # a wrong file is found before all the rendering
     if arguments.train:
         with tempfile.TemporaryDirectory(prefix="street-") as folder:
             network = train_on_streets(recipe, arguments.frames, arguments.cache or Path(folder))
@@ -90,8 +103,8 @@ def train_on_streets(recipe: Recipe, frames: int, cache: Path) -> StreetNet:
     began = time.monotonic()
 
     def rendered(done: int) -> None:
-        if done % 200 < FRAMES_PER_SCENE or done == frames:
-            say(f"{done} of {frames} frames rendered, {time.monotonic() - began:.0f} s")
+        if done % 200 < MOMENTS or done == frames:
+            say(f"{done} of {frames} pairs of frames rendered, {time.monotonic() - began:.0f} s")
 
     pool = fill_pool(cache, frames, recipe.seed, recipe.threads, rendered)
     return train(pool, recipe, say)
@@ -118,27 +131,22 @@ def write_model(network: StreetNet, recipe: Recipe, path: Path, source: str) -> 
         graph = draft.read_bytes()
         card = describe(network, recipe, source)
         write_card(draft, card)
-        scenes = list(validation_scenes())
+        moments = list(validation_moments())
         model = open_model(draft, device="cpu")
-        tensors = [next(iter(model.preprocess(s.image).tensors.values())) for s in scenes[::15]]
-        noise = np.random.default_rng(0).uniform(-2, 2, (2, *tensors[0].shape)).astype(np.float32)
-        worst = check_parity(draft, lambda x: run(network, x), [*tensors, *noise])
+        pairs = [
+            tuple(model.preprocess(scene.image).tensors["image"] for scene in (moment.scene, moment.before))
+            for moment in moments[::15]
+        ]
+        noise = np.random.default_rng(0).uniform(-2, 2, (2, 2, *pairs[0][0].shape)).astype(np.float32)
+        worst = check_parity(draft, lambda *given: run(network, *given), [*pairs, *map(tuple, noise)])
         say(f"largest difference between ONNX Runtime and torch: {worst:.1e} of an output's magnitude")
-        figures = measure(model, scenes).figures()
+        figures = measure(model, moments).figures()
         draft.write_bytes(graph)
         write_card(draft, replace(card, facts={**card.facts, "validation": figures}))
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
     return figures
-
-
-def validation_scenes() -> Iterator[Any]:
-    """Three frames of every validation street."""
-    for k, seed in enumerate(VALIDATION_SEEDS):
-        street = Street(seed=seed, objects=6 + k % 10, size=SIZE, frames=300)
-        for index in (20, 130, 260):
-            yield street.render(index)
 
 
 def describe(network: StreetNet, recipe: Recipe, source: str) -> ModelCard:
@@ -148,17 +156,17 @@ def describe(network: StreetNet, recipe: Recipe, source: str) -> ModelCard:
         digest.update(name.encode() + tensor.detach().contiguous().numpy().tobytes())
     image = ImageInput(name="image", size=recipe.size, mean=(MEAN / 255,) * 3, std=(STD / 255,) * 3, resize="stretch")
     return ModelCard(
-        family="panoptic",
+        family=PanopticVideoNet.family,
         task="panoptic",
         class_names=tuple(STREET_CLASSES),
         thing_ids=tuple(STREET_CLASSES.index(name) for name in ("person", "car")),
         image=image,
-        outputs={name: name for name in OUTPUTS},
+        outputs=OUTPUTS,
         stride=16,
         licence="Apache-2.0",
         source=source,
         checkpoint_sha256=digest.hexdigest(),
-        facts=dict(FUSION),
+        facts={**FUSION, "previous_image": "previous"},
     )
 
 
@@ -169,16 +177,17 @@ def export(network: StreetNet, size: tuple[int, int], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of the TorchScript exporter, which folds BatchNorm
+        warnings.filterwarnings("ignore", "Constant folding", UserWarning)  # padding is left to ONNX Runtime
         torch.onnx.export(
-            network, (image,), str(path), opset_version=OPSET, dynamo=False,
-            input_names=["image"], output_names=list(OUTPUTS),
+            network, (image, image), str(path), opset_version=OPSET, dynamo=False,
+            input_names=list(INPUTS), output_names=list(Maps._fields),
         )  # fmt: skip
 
 
 @torch.no_grad()
-def run(network: StreetNet, tensor: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    """The torch network on one input tensor, in evaluation mode."""
-    return [output.numpy() for output in network.eval()(torch.from_numpy(tensor))]
+def run(network: StreetNet, image: NDArray[np.float32], previous: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """The torch network on one pair of input tensors, in evaluation mode."""
+    return [output.numpy() for output in network.eval()(torch.from_numpy(image), torch.from_numpy(previous))]
 
 
 def say(text: str) -> None:
@@ -187,11 +196,11 @@ def say(text: str) -> None:
 
 
 def typed(arguments: list[str]) -> str:
-    """The command line as it belongs into the card: without the cache folder, which is nobody's business."""
-    kept, skip = [], False
-    for word in arguments:
-        if skip or word in ("--cache", "--save-checkpoint"):
-            skip = not skip
-        elif not word.startswith(("--cache=", "--save-checkpoint=")):
-            kept.append(word)
+    """The command line as it belongs into the card: without folders of this machine, which are nobody's business."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for flag in ("--cache", "--save-checkpoint", "--start"):
+        parser.add_argument(flag, type=Path)
+    own, kept = parser.parse_known_args(arguments)
+    if own.start is not None:
+        kept += ["--start", own.start.name]
     return "python -m exporters " + shlex.join(kept)

@@ -1,9 +1,11 @@
+from dataclasses import replace
 from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
-from exporters.quality import Quality, measure
+from exporters.quality import Following, Moment, Quality, main, measure
 from tracker.masks import Masks
 from tracker.sources.street import Street
 from tracker.types import Detections, Panoptic
@@ -27,12 +29,12 @@ def perfect(scene):
 
 
 def test_the_truth_is_perfect(scene):
-    quality = measure(lambda image: perfect(scene), [scene, scene])
+    quality = measure(lambda image: perfect(scene), [Moment(0, scene, scene)] * 2)
     assert quality.figures() == {"miou": 1.0, "thing_quality": 1.0, "recall": 1.0, "precision": 1.0}
 
 
 def test_nothing_seen(scene):
-    quality = measure(lambda image: perfect(scene).select([]), [scene])
+    quality = measure(lambda image: perfect(scene).select([]), [Moment(0, scene, scene)]).quality
     assert quality.recall == 0
     assert quality.thing_quality == 0
     assert quality.miou == 1  # the picture still says where people are
@@ -87,4 +89,74 @@ def test_low_scores_are_left_out(scene):
     truth = perfect(scene)
     scores = np.linspace(0.9, 0.1, len(truth))
     model = lambda image: Detections(truth.boxes, scores, truth.labels, truth.masks, panoptic=truth.panoptic)  # noqa: E731
-    assert measure(model, [scene], min_score=0.5).recall < measure(model, [scene], min_score=0).recall
+    moments = [Moment(0, scene, scene)]
+    assert measure(model, moments, min_score=0.5).quality.recall < measure(model, moments, min_score=0).quality.recall
+
+
+def walkers(x):
+    """Two people at columns `x`, 20 px high, and what would be seen of them: rows 0 and 1."""
+    ids = np.zeros((30, 80), np.int32)
+    for k, left in zip((4, 9), x, strict=True):
+        ids[5:25, left : left + 10] = k
+    scene = SimpleNamespace(
+        image=None, ids=ids, classes=np.where(ids > 0, 5, 0).astype(np.uint8), object_ids=np.array([4, 9]),
+        labels=np.array([5, 5]),
+    )  # fmt: skip
+    return scene, seen(scene.classes, np.searchsorted([4, 9], ids, "left") * (ids > 0) + (ids > 0), [5, 5])
+
+
+def test_ways_are_compared_with_the_truth():
+    (before, _), (now, detections) = walkers((5, 40)), walkers((8, 44))
+    following = Following()
+    following.update(Moment(1, before, now), replace(detections, offsets=np.array([[-3, 0], [-4, 3]], np.float32)))
+    assert following.figures() == {"motion_px": 1.5, "still_px": 3.5}
+
+
+def test_who_is_who_is_asked_within_a_street_and_a_class():
+    scene, detections = walkers((5, 40))
+    looks = np.array([[1, 0], [0, 1]], np.float32)
+    following = Following()
+    for street, rows in ((1, looks), (1, looks), (2, looks[::-1]), (2, looks[::-1])):
+        following.update(Moment(street, scene, scene), replace(detections, embeddings=rows))
+    assert following.figures() == {"recall_at_1": 1.0, "auc": 1.0}, "streets are not compared with each other"
+    following.update(Moment(2, scene, scene), replace(detections, embeddings=looks))  # they have changed clothes
+    assert following.figures() == {"recall_at_1": 0.5, "auc": pytest.approx(0.5, abs=0.01)}
+    apart = replace(detections, labels=np.array([5, 6]), embeddings=looks)
+    scene.labels = np.array([5, 6])
+    alone = Following()
+    for _ in range(2):
+        alone.update(Moment(1, scene, scene), apart)
+    assert alone.figures() == {}, "nobody else of the class is there"
+
+
+def test_a_model_for_video_is_shown_the_picture_before(scene):
+    class Eye:
+        """Each stream counts its pictures."""
+
+        shown: ClassVar = []
+
+        def __init__(self):
+            self.pictures = []
+            self.shown.append(self.pictures)
+
+        def for_stream(self):
+            return Eye()
+
+        def __call__(self, image):
+            self.pictures.append(image)
+            return perfect(scene)
+
+    before = SimpleNamespace(image="before", ids=scene.ids)
+    measure(Eye(), [Moment(0, before, scene)] * 2)
+    assert [len(pictures) for pictures in Eye.shown] == [0, 2, 2]
+    assert all(pictures[0] == "before" and pictures[1] is scene.image for pictures in Eye.shown[1:])
+
+
+def test_the_figures_of_a_file_are_printed(monkeypatch, capsys):
+    monkeypatch.setattr("exporters.quality.VALIDATION_FRAMES", (20,))
+    monkeypatch.setattr("exporters.scenes.VALIDATION_SEEDS", (500,))
+    assert main([]) == 2
+    assert "usage" in capsys.readouterr().err
+    assert main(["street"]) == 0
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert {"miou", "thing_quality", "recall", "precision", "mb", "network_ms_p50"} <= set(names)

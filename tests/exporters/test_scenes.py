@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -21,6 +23,15 @@ def test_pool_is_kept(pool, tmp_path):
 def test_ids_and_classes_agree(pool):
     assert pool.ids.max() > 2
     np.testing.assert_array_equal(pool.ids > 0, pool.classes >= 5)
+
+
+def test_objects_keep_their_ids_through_a_street(pool):
+    for row in range(len(pool)):
+        now, then = (set(np.unique(ids[row]).tolist()) - {0} for ids in (pool.ids, pool.ids_before))
+        assert len(now & then) >= max(1, len(now | then) - 2), "a picture or three apart"
+        assert not np.array_equal(pool.images[row], pool.images_before[row])
+    first, last = (set(np.unique(pool.ids[row]).tolist()) - {0} for row in (0, len(pool) - 1))
+    assert first & last
 
 
 def test_targets_by_hand():
@@ -47,6 +58,23 @@ def test_votes_of_every_pixel_meet():
             np.testing.assert_allclose(votes, grid[ids == k].mean(), atol=1e-3)
 
 
+def test_motion_by_hand():
+    before, now = np.zeros((20, 30), np.uint8), np.zeros((20, 30), np.uint8)
+    before[4:8, 10:14] = 7
+    now[6:10, 16:20] = 7  # 2 down, 6 to the right: back it is 1 up and 3 to the left on the map of half the size
+    now[14:18, 2:6] = 9  # was not there
+    before[0, 29], now[0:4, 26:30] = 3, 3  # hardly was
+    motion, moved = scenes.draw_motion(now, before, now[::2, ::2])
+    on = now[::2, ::2] == 7
+    np.testing.assert_allclose(motion[:, on], np.repeat([[-1.0], [-3.0]], on.sum(), 1))
+    np.testing.assert_allclose(moved[on], 2.5, err_msg="the fastest count most")
+    assert not moved[~on].any()
+    assert not motion[:, ~on].any()
+    motion, moved = scenes.draw_motion(now, now, now[::2, ::2])
+    assert not motion.any()
+    np.testing.assert_allclose(moved[now[::2, ::2] > 0], 0.5)
+
+
 def test_no_objects():
     heat, offset, weight = scenes.draw_targets(np.zeros((8, 8), np.uint8))
     assert heat.max() == 0
@@ -62,8 +90,33 @@ def test_samples_fit_the_network(pool):
         assert sample.image.dtype == np.uint8
         assert sample.classes.shape == sample.heat.shape == sample.weight.shape == (72, 128)
         assert sample.offset.shape == (2, 72, 128)
+        assert sample.before.shape == sample.image.shape
+        assert sample.motion.shape == (2, 36, 64)
+        assert sample.moved.shape == sample.ids.shape == sample.labels.shape == (36, 64)
+        np.testing.assert_array_equal(sample.ids > 0, sample.labels >= 5)
+        assert not sample.moved[sample.ids == 0].any()
         np.testing.assert_array_equal(sample.weight > 0, sample.classes >= 5)
         assert 0 <= sample.heat.min() <= sample.heat.max() <= 1
+
+
+@pytest.mark.parametrize(("same", "other"), [(1, 0), (0, 1)])
+def test_beginnings_and_cuts_have_no_motion(pool, monkeypatch, same, other):
+    monkeypatch.setattr(scenes, "_SAME", same)
+    monkeypatch.setattr(scenes, "_OTHER", other)
+    sample = scenes.cut_sample(pool, 0, (320, 180), (256, 144), 2, np.random.default_rng(3))
+    assert not sample.motion.any()
+    assert sample.moved.any() == bool(same), "nothing is known after a cut"
+
+
+def test_one_light_for_a_street(pool):
+    light = scenes.draw_light(np.random.default_rng(0))
+    assert light.shape == (256, 1, 3)
+    assert light.dtype == np.uint8
+    still = SimpleNamespace(random=lambda: 1.0)  # neither blur nor noise
+    image = pool.images[0]
+    lit = scenes.recolour(image, light, still)
+    for channel in range(3):
+        np.testing.assert_array_equal(lit[..., channel], light[:, 0, channel][image[..., channel]])
 
 
 def test_labels_are_read_at_cell_centres():
