@@ -1,4 +1,4 @@
-"""Slow, obvious twins of the kernels in tracker/models/panoptic.py."""
+"""Slow, obvious twins of the kernels in tracker/models/voting.py and motion_deeplab.py."""
 
 from __future__ import annotations
 
@@ -59,3 +59,32 @@ def majority(classes, instances, count):
         labels.append(int(values[counts.argmax()]) if len(values) else 0)
         areas.append(int(counts.sum()))
     return labels, areas
+
+
+def enlarge(heat, parts):
+    """Bilinear upsampling of (h, w), corners on corners, to `parts` pixels for each step between two."""
+    height, width = heat.shape
+    ys, xs = np.arange((height - 1) * parts + 1) / parts, np.arange((width - 1) * parts + 1) / parts
+    return upsample(heat[None], ys, xs)[0]
+
+
+def add_up_places(keys, step, count):
+    """Pixels, sums of rows and columns, and first place in raster order of each number key // step, but for 0."""
+    out = np.zeros((count, 4))
+    out[:, 3] = keys.size
+    for number in range(1, count):
+        ys, xs = np.nonzero(keys // step == number)
+        if len(ys):
+            out[number] = len(ys), ys.sum(), xs.sum(), ys[0] * keys.shape[1] + xs[0]
+    return out
+
+
+def draw_spots(centres, spread, height, width):
+    """The largest of Gaussians around the centres, each cut to a square of 6 * spread + 3 pixels."""
+    out = np.zeros((height, width), np.float32)
+    yy, xx = np.mgrid[:height, :width]
+    for y, x in centres:
+        inside = np.maximum(abs(yy - y), abs(xx - x)) <= 3 * spread + 1
+        spot = np.exp(-((yy - y) ** 2 + (xx - x) ** 2) / (2 * spread**2))
+        out = np.maximum(out, np.where(inside, spot, 0).astype(np.float32))
+    return out

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from tracker.formats.mot import read_mot
 from tracker.formats.mots import read_mots
 from tracker.masks import Masks
 from tracker.sinks import SINKS, JsonlSink, MotSink, MotsSink, RunInfo
-from tracker.types import Tracks
+from tracker.types import Panoptic, Tracks
 
 INFO = RunInfo("rtsp://***@cam/live", 25.0, (WIDTH, HEIGHT), NAMES, "net.onnx", "bytetrack")
 TEXT_SINKS = [name for name, (_, path) in SINKS.items() if path.endswith((".txt", ".jsonl"))]
@@ -141,6 +142,20 @@ def test_jsonl_says_everything(tmp_path):
     assert [entry["state"] for entry in first["tracks"]] == ["confirmed"] * 3 + ["tentative", "coasting"]
     lost = first["tracks"][4]
     assert (lost["misses"], lost["detection"], lost["mask"]) == (2, None, None)
+
+
+def test_jsonl_sums_up_stuff_the_largest_first(tmp_path):
+    scene = tracks(CROWD[:2])
+    classes = np.ones((HEIGHT, WIDTH), np.uint8)
+    classes[40:], classes[0] = 4, Panoptic.VOID
+    picture = Panoptic(classes, scene.detections.masks.to_label_map())
+    scene = replace(scene, detections=replace(scene.detections, panoptic=picture))
+    line = json.loads(written(JsonlSink, tmp_path / "t.jsonl", [scene]).splitlines()[1])
+    assert line["stuff"] == [
+        {"class": 1, "class_name": "car", "area": 39 * WIDTH - 10 * 30 - 20 * 20},
+        {"class": 4, "class_name": "4", "area": 8 * WIDTH},
+    ]
+    assert list(line) == ["frame", "time_s", "stuff", "tracks"]
 
 
 def test_jsonl_without_masks(tmp_path):

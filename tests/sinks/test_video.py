@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -17,8 +18,8 @@ import pytest
 from tests.sinks.scenes import COASTING, CONFIRMED, CROWD, HEIGHT, NAMES, TENTATIVE, WIDTH, frame, tracks
 from tracker.errors import SinkError
 from tracker.sinks import RunInfo, VideoSink
-from tracker.sinks.overlay import Overlay, OverlayStyle, colour_of
-from tracker.types import Tracks
+from tracker.sinks.overlay import Overlay, OverlayStyle, class_colours, colour_of
+from tracker.types import Panoptic, Tracks
 
 INFO = RunInfo("street.mp4", 25.0, (WIDTH, HEIGHT), NAMES)
 PLAIN = OverlayStyle(trail_s=0)
@@ -151,6 +152,31 @@ def test_masks_are_filled_with_the_colour_of_their_id():
     wanted = 0.5 * 90 + 0.5 * np.array(colour_of(7))
     assert np.abs(painted[150:280, 120:180] - wanted).max() <= 1
     assert (painted[320:, :] == 90).all() and (painted[:, 220:] == 90).all()  # nothing else is touched
+
+
+def with_picture(snapshot, classes):
+    """Tracks of detections with a panoptic picture of these classes."""
+    rows = snapshot.detections.masks.to_label_map()
+    return replace(snapshot, detections=replace(snapshot.detections, panoptic=Panoptic(classes, rows)))
+
+
+def test_stuff_is_tinted_behind_objects_and_void_is_not():
+    size, info = (640, 480), RunInfo("street.mp4", 25.0, (640, 480), ("person", "road", "lawn"))
+    classes = np.full((480, 640), 1, np.uint8)
+    classes[:, 300:400], classes[:, 400:] = 2, Panoptic.VOID
+    found = with_picture(tracks([(7, CONFIRMED, (100, 100, 200, 300), 0.9, 0)], size=size), classes)
+    painted = Overlay(info, OverlayStyle(fill=0.5, stuff=0.4, trail_s=0)).paint(frame(size=size), found)
+    assert np.abs(painted[400:, :290] - (0.6 * 90 + 0.4 * np.array([128, 64, 128]))).max() <= 1
+    assert np.abs(painted[:, 310:390] - (0.6 * 90 + 0.4 * class_colours(info.class_names)[2, 0])).max() <= 1
+    assert (painted[:, 400:] == 90).all()
+    assert np.abs(painted[150:280, 120:180] - (0.5 * 90 + 0.5 * np.array(colour_of(7)))).max() <= 1
+
+
+def test_stuff_of_another_size_or_not_asked_for_is_left_out():
+    found = with_picture(tracks([], stack=np.zeros((0, HEIGHT, WIDTH), bool)), np.ones((HEIGHT, WIDTH), np.uint8))
+    assert (Overlay(INFO, OverlayStyle(stuff=0)).paint(frame(), found) == 90).all()
+    assert (Overlay(INFO).paint(frame(size=(96, 64)), found) == 90).all()
+    assert (Overlay(INFO).paint(frame(), found) != 90).any()
 
 
 def test_only_confirmed_tracks_are_painted_and_coasting_ones_if_asked():

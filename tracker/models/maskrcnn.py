@@ -29,16 +29,14 @@ from tracker._jit import inlined, kernel
 from tracker.errors import DetectionsError
 from tracker.masks import Masks
 from tracker.models.card import ModelCard
+from tracker.models.fusion import Fusion, fuse, map_axis, merge_instances, paint
 from tracker.models.geometry import Placement
 from tracker.models.model import Model, ModelConfig, Prepared
-from tracker.models.panoptic import Fusion, fuse, map_axis, paint
 from tracker.models.session import Session, TensorSpec
 from tracker.types import Detections, Panoptic
 
 EXTENT = "extent"
 """Input tensor: (width, height) of the picture inside the image input, network pixels."""
-
-_LEAST_SEEN = 0.5  # of an instance's pixels; one that others cover more is not in the panoptic picture
 
 
 class MaskRcnn(Model):
@@ -99,7 +97,7 @@ class MaskRcnn(Model):
         placed = placement.to_source(boxes)
         inside = np.flatnonzero((placed[:, 2] > placed[:, 0]) & (placed[:, 3] > placed[:, 1]))
         rows, placed = rows[inside], placed[inside]
-        masks = paste_masks(maps[inside], placed, placement.source[1], placement.source[0])
+        masks = self.paste(maps[inside], placed, placement.source[1], placement.source[0])
         found = Detections(
             placed, given["scores"][rows], classes[inside], masks,
             embeddings=given["embeddings"][rows] if "embeddings" in given else None,
@@ -107,6 +105,15 @@ class MaskRcnn(Model):
         if "semantic" not in given:
             return found
         return replace(found, panoptic=self._merge(found, given["semantic"][0], placement))
+
+    @property
+    def gives(self) -> frozenset[str]:
+        """Masks, and embeddings where the graph has them."""
+        return super().gives | (self._names.keys() & {"embeddings"})
+
+    def paste(self, maps: NDArray[np.float32], boxes: NDArray[np.float32], height: int, width: int) -> Masks:
+        """See `paste_masks`; a family that cuts its masks otherwise overrides it."""
+        return paste_masks(maps, boxes, height, width)
 
     def _chosen(self, given: Mapping[str, NDArray[Any]]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """Rows that the user wants, and their classes."""
@@ -135,16 +142,7 @@ class MaskRcnn(Model):
         rows = map_axis(placement.source[1], logits.shape[1], ay, by)
         nothing = np.zeros((2, *logits.shape[1:]), np.float32)
         stuff = fuse(logits, nothing[0], nothing, things, self._fusion, rows, columns)
-        picture = paint(stuff, [], logits, things, self._fusion, rows, columns)
-        assert found.masks is not None
-        for i, label in enumerate(found.labels):  # best first
-            crop, (x0, y0, x1, y1) = found.masks.crop(i), found.masks.rects[i]
-            taken = picture.rows[y0:y1, x0:x1]
-            free = crop & (taken == 0)
-            if free.sum() > _LEAST_SEEN * crop.sum():
-                taken[free] = i + 1
-                picture.classes[y0:y1, x0:x1][free] = label
-        return picture
+        return merge_instances(found, paint(stuff, [], logits, things, self._fusion, rows, columns))
 
     def _named(self, meaning: str, rank: int) -> TensorSpec:
         if meaning not in self.card.outputs:

@@ -103,6 +103,16 @@ def pool(
     Raises:
         DetectionsError: a map that holds NaN or infinity there.
     """
+    sums = sum_under(features, placement, boxes, masks)
+    norms = np.sqrt(np.einsum("nc,nc->n", sums, sums))
+    unit: NDArray[np.float32] = sums / np.maximum(norms, np.float32(1e-12))[:, None]
+    return unit
+
+
+def sum_under(
+    features: NDArray[np.float32], placement: Placement, boxes: NDArray[np.float32], masks: Masks | None = None
+) -> NDArray[np.float32]:
+    """As `pool`, but the sum over each object's pixels, (N, C) float32, instead of a unit vector."""
     channels, height, width = features.shape
     way = placement.on_map(width, height)
     counts, sums = np.zeros((height, width), np.float32), np.empty((len(boxes), channels), np.float32)
@@ -117,9 +127,7 @@ def pool(
         add_up(features, inside, *corner, *way, counts, sums[row])
     if not np.isfinite(sums).all():
         raise DetectionsError("expected finite features from the network, got NaN or infinity")
-    norms = np.sqrt(np.einsum("nc,nc->n", sums, sums))
-    unit: NDArray[np.float32] = sums / np.maximum(norms, np.float32(1e-12))[:, None]
-    return unit
+    return sums
 
 
 @kernel

@@ -11,7 +11,7 @@ from tracker.masks import Rle
 from tracker.sinks.run_info import RunInfo
 from tracker.sinks.sink import Sink
 from tracker.sinks.textfile import TextFile, as_line
-from tracker.types import Frame, Tracks, TrackState
+from tracker.types import Frame, Panoptic, Tracks, TrackState
 
 SCHEMA = "trackstream.tracks/1"
 """Name and version of the layout; the number rises when a reader would have to change."""
@@ -29,7 +29,8 @@ class JsonlSink(Sink):
     some steps to meet its deadline `shed` (their names, see `tracker.deadline`); each track has `id`, `state`
     (confirmed, tentative, coasting), `box` (x0 y0 x1 y1, source pixels from 0, two decimals), `score`, `class`,
     `class_name`, `misses` (frames since it was seen), `detection` (row of the detection it took, null for none) and,
-    if the model gives masks, `mask` (COCO run lengths, null where it took no detection).
+    if the model gives masks, `mask` (COCO run lengths, null where it took no detection). Of a panoptic model the frame
+    has `stuff` before its tracks: `class`, `class_name` and `area` (pixels) of what is no detection, largest first.
     """
 
     def __init__(self, path: str | os.PathLike[str], info: RunInfo, *, masks: bool = True) -> None:
@@ -85,7 +86,17 @@ class JsonlSink(Sink):
             line |= {"epoch": frame.epoch, "age_ms": round(1e3 * age_s, 1)}
         if tracks.detections.shed:
             line["shed"] = tracks.detections.shed
+        if tracks.detections.panoptic is not None:
+            line["stuff"] = self._stuff(tracks.detections.panoptic)
         self._file.write(as_line({**line, "tracks": rows}))
+
+    def _stuff(self, picture: Panoptic) -> list[dict[str, Any]]:
+        """One entry per class that is seen without a detection."""
+        areas = picture.areas()[: Panoptic.VOID]
+        return [
+            {"class": label, "class_name": self._info.class_name(label), "area": int(areas[label])}
+            for label in np.argsort(-areas, kind="stable")[: np.count_nonzero(areas)].tolist()
+        ]
 
     def close(self) -> None:
         """Close the file; standard output stays open."""

@@ -1,12 +1,14 @@
-"""The painter: masks, boxes, names and trails of confirmed tracks on a copy of the frame.
+"""The painter: masks, boxes, names and trails of confirmed tracks on a copy of the frame, and stuff behind them.
 
-All work happens on crops around the objects, so the cost follows the objects and not the frame.
+All work happens on crops around the objects, so the cost follows the objects and not the frame; but for stuff, where a
+panoptic model gives it.
 """
 
 from __future__ import annotations
 
 import colorsys
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 
 from tracker.masks import Masks
 from tracker.sinks.run_info import RunInfo
-from tracker.types import Frame, Tracks
+from tracker.types import Frame, Panoptic, Tracks
 
 Colour = tuple[int, int, int]
 
@@ -25,6 +27,11 @@ _TONES = ((0.85, 1.00), (0.45, 1.00), (1.00, 0.72), (0.62, 0.88))  # saturation 
 # apart have nearly the same hue, but with four tones never the same tone
 _LUMA = (0.114, 0.587, 0.299)  # of BGR
 _DARKEST = 95.0
+_STUFF = {
+    "road": (128, 64, 128), "sidewalk": (244, 35, 232), "building": (70, 70, 70), "wall": (102, 102, 156),
+    "fence": (190, 153, 153), "pole": (153, 153, 153), "traffic light": (250, 170, 30), "traffic sign": (220, 220, 0),
+    "vegetation": (107, 142, 35), "terrain": (152, 251, 152), "sky": (70, 130, 180),
+}  # fmt: skip
 _SMOOTH = 0.8  # pixels that an outline may be off the mask's edge; fewer corners are drawn faster
 _AGES, _FADES = np.array([1, 2 / 3, 1 / 3]), (0.3, 0.6, 0.9)  # opacity of a trail's thirds, the oldest first
 
@@ -35,11 +42,13 @@ class OverlayStyle:
 
     Attributes:
         fill: opacity of masks, 0..1.
+        stuff: opacity of what a panoptic model sees beside objects, 0..1.
         trail_s: length of the trails in seconds; 0 for none.
         coasting: also paint tracks that are not seen in this frame, thin and dashed.
     """
 
     fill: float = 0.42
+    stuff: float = 0.25
     trail_s: float = 1.5
     coasting: bool = False
 
@@ -57,6 +66,15 @@ def colour_of(track_id: int) -> Colour:
     return blue, green, red
 
 
+def class_colours(names: Sequence[str]) -> NDArray[np.uint8]:
+    """(256, 1, 3) BGR colour of each class index: Cityscapes' for its stuff, else one of its own."""
+    table = np.zeros((256, 1, 3), np.uint8)
+    for label in range(255):
+        red, green, blue = _STUFF.get(names[label] if label < len(names) else "", (0, 0, 0))
+        table[label, 0] = (blue, green, red) if red + green + blue else colour_of(label + 1)
+    return table
+
+
 class Overlay:
     """Paints frame after frame of one stream; it remembers where tracks were, as long as they live."""
 
@@ -67,6 +85,7 @@ class Overlay:
         self._info = info
         self._style = style or OverlayStyle()
         self._trails: dict[int, deque[tuple[float, int, int]]] = {}
+        self._class_colours = class_colours(info.class_names)
 
     def paint(self, frame: Frame, tracks: Tracks) -> NDArray[np.uint8]:
         """A copy of the frame's image with its confirmed tracks (and, if the style says so, coasting ones).
@@ -80,6 +99,8 @@ class Overlay:
         colours = [colour_of(track_id) for track_id in seen.ids.tolist()]
         boxes = np.rint(seen.boxes).astype(np.int64)
         masks = seen.masks
+        if tracks.detections.panoptic is not None and self._style.stuff > 0:
+            self._paint_stuff(image, tracks.detections.panoptic)
         if masks is not None and (masks.height, masks.width) == image.shape[:2]:
             for row in np.argsort(boxes[:, 3], kind="stable").tolist():  # nearer objects last
                 self._paint_mask(image, masks, row, colours[row], thickness)
@@ -93,6 +114,15 @@ class Overlay:
             text = f"{seen.ids[row]} {self._info.class_name(int(seen.labels[row]))}"
             self._paint_label(image, text, box, colour, short)
         return image
+
+    def _paint_stuff(self, image: NDArray[Any], picture: Panoptic) -> None:
+        """Tint every pixel that is no detection in the colour of its class; void stays as it is."""
+        if picture.classes.shape != image.shape[:2]:
+            return
+        colours = self._cv2.applyColorMap(picture.classes, self._class_colours)
+        tinted = self._cv2.addWeighted(colours, self._style.stuff, image, 1 - self._style.stuff, 0)
+        known = (picture.rows == 0) & (picture.classes != Panoptic.VOID)
+        self._cv2.copyTo(tinted, known.view(np.uint8), image)
 
     def _paint_mask(self, image: NDArray[Any], masks: Masks, row: int, colour: Colour, thickness: int) -> None:
         crop = masks.crop(row).view(np.uint8)

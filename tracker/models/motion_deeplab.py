@@ -1,0 +1,198 @@
+"""Motion-DeepLab: a panoptic network that also sees the frame before, and where it found objects there.
+
+Beside its maps it says for every pixel where the centre of its object was one frame ago, which the system
+`motion-deeplab` compares with the centres of its tracks. What goes from frame to frame - the last picture, and the
+instances of it drawn as spots of heat - are the network's own findings, not tracks, and belongs to the model object:
+one object serves one stream (`for_stream`).
+
+Source: STEP, arXiv:2102.11859, section 4 (Motion-DeepLab), with the rules of deeplab2's post-processing.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracker._jit import kernel
+from tracker.models.card import ModelCard
+from tracker.models.fusion import Axis, Fused, fuse
+from tracker.models.geometry import Placement, place
+from tracker.models.model import ModelConfig
+from tracker.models.panoptic import PanopticNet
+from tracker.models.session import Session
+from tracker.types import Detections
+
+SPREAD_PX = 8
+"""Standard deviation of a spot of heat, input pixels."""
+
+
+class MotionDeepLab(PanopticNet):
+    """Networks of the Motion-DeepLab kind: a `PanopticNet` with two more inputs and one more output.
+
+    The card's facts name the inputs `previous_image` (like the image) and `previous_heat` (1, 1, H, W), 0..1; before
+    the first frame these are the frame itself and zeros. Output `previous_offset` (1, 2, h, w): (dy, dx) from a pixel
+    to where the centre of its object was in the frame before, in map pixels.
+
+    Detections come with `centres`, the rounded means of their pixels, and `offsets` from these, and in the order in
+    which the picture's rows first meet them: that is the order in which deeplab2 matches them. The card's fact `order`:
+    "score" has the best first, as the paper says.
+
+    Call `infer` for the frames of one stream, in order.
+    """
+
+    family = "motion-deeplab"
+
+    def __init__(self, session: Session, card: ModelCard, config: ModelConfig) -> None:
+        super().__init__(session, card, config)
+        self._motion = self.output("previous_offset", 4).name
+        if self.session.outputs[self._motion].shape[1] != 2:
+            raise self.misfit("2 previous_offset channels", str(self.session.outputs[self._motion]))
+        facts = self.card.facts
+        self._previous = [str(facts.get(name, name)) for name in ("previous_image", "previous_heat")]
+        height, width = self.size[1], self.size[0]
+        wanted = {self.image_spec.name: 3, self._previous[0]: 3, self._previous[1]: 1}
+        got = {name: spec.shape for name, spec in self.session.inputs.items()}
+        if got != {name: (1, channels, height, width) for name, channels in wanted.items()}:
+            raise self.misfit(f"inputs {', '.join(wanted)} of 3, 3 and 1 channels and one fixed size", f"{got}")
+        self.order = str(facts.get("order", "raster"))
+        if self.order not in ("raster", "score"):
+            raise self.misfit("the order raster or score", repr(self.order))
+        self.reset()
+
+    @property
+    def gives(self) -> frozenset[str]:
+        """Masks, and where they were before."""
+        return super().gives | {"offsets"}
+
+    def for_stream(self) -> MotionDeepLab:
+        """A copy on the same session that has seen nothing yet."""
+        other = copy.copy(self)
+        other.reset()
+        return other
+
+    def reset(self) -> None:
+        """Forget the last frame: the next one is the first of a stream."""
+        self._image: NDArray[Any] | None = None
+        self._heat = np.zeros((self.size[1], self.size[0]), np.float32)
+
+    def warmup(self) -> float:
+        """See `Model.warmup`; nothing of it is remembered."""
+        seconds = super().warmup()
+        self.reset()
+        return seconds
+
+    def infer(self, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Image tensor to raw outputs, with what is remembered; remembers this frame.
+
+        Raises:
+            DetectionsError: NaN or infinite numbers in the maps; the frame is not remembered.
+        """
+        image = tensors[self.image_spec.name]
+        before = image if self._image is None else self._image
+        heat = self._heat.astype(self.session.inputs[self._previous[1]].dtype, copy=False)[None, None]
+        outputs = self.session.run({self.image_spec.name: image, self._previous[0]: before, self._previous[1]: heat})
+        self._heat = self._spots(outputs)
+        self._image = image
+        return outputs
+
+    def decode(self, outputs: Mapping[str, NDArray[Any]], placement: Placement) -> Detections:
+        """As `PanopticNet.decode`, in the order of this family, with `centres` and `offsets`."""
+        detections = super().decode(outputs, placement)
+        assert detections.panoptic is not None
+        rows = detections.panoptic.rows
+        sums = add_up_places(rows, 1, len(detections) + 1)[1:]
+        centres = np.rint(sums[:, 1:3] / np.maximum(sums[:, :1], 1)).astype(np.int64)
+        motion = np.ascontiguousarray(outputs[self._motion][0], np.float32)
+        height, width = motion.shape[1:]
+        ax, _, ay, _ = placement.on_map(width, height, corners=self.corners)
+        offsets = read_map(motion, centres, *self._axes(placement, height, width)) / (ay, ax)
+        return replace(
+            detections, centres=centres[:, ::-1].astype(np.float32), offsets=offsets[:, ::-1].astype(np.float32)
+        )
+
+    def _chosen(self, fused: Fused) -> NDArray[np.int64]:
+        """The best ones, in the order of their first pixels or of their scores."""
+        keep = super()._chosen(fused)
+        if self.order == "score":
+            return keep
+        first = add_up_places(fused.keys, len(self._things), len(fused.areas) + 1)[1:, 3]
+        return keep[np.argsort(first[keep], kind="stable")]
+
+    def _spots(self, outputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        """Every instance of the whole input, what lies beside the frame included, as a spot of heat: (H, W)."""
+        maps = self._maps(outputs)
+        rows, columns = self._axes(place(self.size, self.size, "stretch"), *maps.heat.shape)
+        fused = fuse(*maps, self._things, self.fusion, rows, columns)
+        sums = add_up_places(fused.keys, len(self._things), len(fused.areas) + 1)[1:]
+        seen = sums[sums[:, 0] >= max(1, self.fusion.min_area)]
+        centres = np.rint(seen[:, 1:3] / seen[:, :1]).astype(np.int64)
+        heat: NDArray[np.float32] = draw_spots(centres, SPREAD_PX, self.size[1], self.size[0])
+        return heat
+
+
+def read_map(planes: NDArray[np.float32], places: NDArray[np.int64], rows: Axis, columns: Axis) -> NDArray[np.float64]:
+    """Bilinear values of (C, h, w) at pixels (N, 2) y, x of the picture, whose axes stand on it: (N, C)."""
+    y, x = rows[0][places[:, 0]], columns[0][places[:, 1]]
+    south, east = rows[1][places[:, 0]].astype(np.float64), columns[1][places[:, 1]].astype(np.float64)
+    below, right = np.minimum(y + 1, planes.shape[1] - 1), np.minimum(x + 1, planes.shape[2] - 1)
+    top = planes[:, y, x] * (1 - east) + planes[:, y, right] * east
+    bottom = planes[:, below, x] * (1 - east) + planes[:, below, right] * east
+    values: NDArray[np.float64] = top * (1 - south) + bottom * south
+    return values.T
+
+
+# ---------------------------------------------------------------------- kernels
+
+
+@kernel
+def add_up_places(keys, step, count):  # type: ignore[no-untyped-def]
+    """Where the numbers of a map are.
+
+    Args:
+        keys: (H, W) int32; a pixel's number is key // step.
+        step: at least 1.
+        count: of numbers; number 0 is passed over.
+
+    Returns:
+        (count, 4) float64: pixels, sum of their rows, sum of their columns, place of the first one in raster order
+        (the map's size where there is none).
+    """
+    out = np.zeros((count, 4))
+    out[:, 3] = keys.size
+    for y in range(keys.shape[0]):
+        x, width = 0, keys.shape[1]
+        while x < width:
+            key, start = keys[y, x], x
+            x += 1
+            while x < width and keys[y, x] == key:
+                x += 1
+            number = key // step
+            if number > 0:
+                pixels = x - start
+                out[number, 0] += pixels
+                out[number, 1] += pixels * y
+                out[number, 2] += 0.5 * pixels * (start + x - 1)
+                out[number, 3] = min(out[number, 3], y * width + start)
+    return out
+
+
+@kernel
+def draw_spots(centres, spread, height, width):  # type: ignore[no-untyped-def]
+    """Gaussians of height 1 around centres (N, 2) y, x, the larger where they overlap: (height, width) float32.
+
+    As deeplab2 draws them, each in a square of 6 * spread + 3 pixels.
+    """
+    out = np.zeros((height, width), np.float32)
+    reach = 3 * spread + 1
+    for n in range(len(centres)):
+        y, x = centres[n, 0], centres[n, 1]
+        for v in range(max(0, y - reach), min(height, y + reach + 1)):
+            for u in range(max(0, x - reach), min(width, x + reach + 1)):
+                squared = (v - y) * (v - y) + (u - x) * (u - x)
+                out[v, u] = max(out[v, u], np.float32(np.exp(-squared / (2.0 * spread * spread))))
+    return out
