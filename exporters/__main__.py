@@ -6,7 +6,19 @@ import argparse
 import importlib
 import sys
 
-FAMILIES = {"siammot": "exporters.siammot.command", "street": "exporters.street"}
+FAMILIES = {
+    "batch": "exporters.batch",
+    "fuse": "exporters.fuse",
+    "half": "exporters.half",
+    "maskrcnn": "exporters.maskrcnn.command",
+    "motion-deeplab": "exporters.deeplab.motion",
+    "motsnet": "exporters.motsnet.command",
+    "panoptic-deeplab": "exporters.deeplab.panoptic",
+    "raft": "exporters.raft.command",
+    "siammot": "exporters.siammot.command",
+    "street": "exporters.street",
+    "trackrcnn": "exporters.trackrcnn.command",
+}
 """Family -> module with `add_arguments(parser)`, `execute(arguments, command)` and `typed(words)`."""
 
 

@@ -37,15 +37,15 @@ class Insight(torch.nn.Module):
         self.detector, self.inputs = detector, detector.inputs
         self.outputs = (*detector.outputs, *INSIGHTS)
 
-    def forward(self, image: torch.Tensor, extent: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def forward(self, *given: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """All outputs."""
-        found = self.detector.find(image, extent)
+        found = self.detector.find(*given)
         inner = (found.proposals, found.objectness, found.chances, found.class_boxes)
         return (*self.detector.tell(found), *inner)
 
 
 def examples(detector: Detector, seed: int = 0) -> Iterator[Arrays]:
-    """A picture that fills the input, and one that leaves a border."""
+    """A picture that fills the input, and one that leaves a border; memories of any frame before."""
     rng = np.random.default_rng(seed)
     width, height = detector.design.size
     for share in (1.0, 0.8):
@@ -53,7 +53,8 @@ def examples(detector: Detector, seed: int = 0) -> Iterator[Arrays]:
         image = np.zeros((1, 3, height, width), np.float32)
         coarse = rng.normal(0, 1, (3, height // 16 + 1, width // 16 + 1)).repeat(16, 1).repeat(16, 2)
         image[0, :, :, : int(extent[0])] = coarse[:, :height, : int(extent[0])]
-        yield {"image": image + rng.normal(0, 0.1, image.shape).astype(np.float32), "extent": extent}
+        memory = {key: np.abs(rng.normal(0, 1, shape)).astype(np.float32) for key, shape in detector.memory.items()}
+        yield {"image": image + rng.normal(0, 0.1, image.shape).astype(np.float32), "extent": extent, **memory}
 
 
 @torch.no_grad()
@@ -87,8 +88,8 @@ def _pairs(
 ) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
     """What ONNX Runtime found, and what torch says about the same proposals, rows and boxes."""
     theirs = {key: torch.from_numpy(value) for key, value in got.items()}
-    image, extent = torch.from_numpy(given["image"]), torch.from_numpy(given["extent"])
-    found = detector.find(image, extent)
+    extent = torch.from_numpy(given["extent"])
+    found = detector.find(*(torch.from_numpy(given[key]) for key in detector.inputs))
     live, side = theirs["objectness"] >= 0, extent.max()
     mine = torch.cat([found.proposals / side, found.objectness[:, None]], 1)
     other = torch.cat([theirs["all_proposals"] / side, theirs["objectness"][:, None]], 1)[live]
@@ -111,11 +112,11 @@ def _pairs(
     scores = chances[rows, labels - 1] * (theirs["scores"] > 0)
     twin = found._replace(
         proposals=theirs["all_proposals"], objectness=theirs["objectness"], chances=chances, class_boxes=boxes,
-        boxes=boxes[rows, labels - 1], scores=scores, labels=labels, rows=rows,
-        masks=detector.draw(found.maps, theirs["boxes"], labels),
+        boxes=boxes[rows, labels - 1], scores=scores, labels=labels, rows=rows, masks=theirs["masks"],
     )  # fmt: skip
-    told = zip(detector.outputs, detector.tell(twin), strict=True)
-    return pairs | {key: (got[key], value.numpy()) for key, value in told}
+    told = dict(zip(detector.outputs, detector.tell(twin), strict=True))
+    told["masks"] = detector.draw(found.maps, theirs["boxes"], labels)  # heads after it may cut it at a threshold
+    return pairs | {key: (got[key], value.numpy()) for key, value in told.items()}
 
 
 def _demand_shared(what: str, common: int, *counts: int) -> None:

@@ -17,7 +17,7 @@ import torch
 
 from exporters.maskrcnn.agreement import INSIGHTS, Insight, check_graph, examples
 from exporters.maskrcnn.checkpoint import load_checkpoint
-from exporters.maskrcnn.graph import FIXED, Design, Detector
+from exporters.maskrcnn.graph import Design, Detector
 from exporters.maskrcnn.network import MaskRcnn
 from tracker.errors import ConfigError
 from tracker.models.card import ImageInput, ModelCard, write_card
@@ -155,7 +155,12 @@ def write_model(network: MaskRcnn, design: Design, path: Path, card: ModelCard) 
     Raises:
         ParityError: ONNX Runtime and torch disagree; nothing is written.
     """
-    detector = Detector(network, design).eval()
+    return write_detector(Detector(network, design), path, card)
+
+
+def write_detector(detector: Detector, path: Path, card: ModelCard) -> dict[str, float]:
+    """As `write_model`, for a detector of any kind."""
+    detector.eval()
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".maskrcnn-", dir=path.parent) as folder:
         draft = Path(folder, path.name)
@@ -173,7 +178,7 @@ def export(detector: Detector, path: Path) -> None:
 
     graph = Insight(detector).eval()
     given = next(examples(detector))
-    free = [name for name in detector.outputs if name not in FIXED]
+    free = [name for name in detector.outputs if name not in detector.fixed]
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of the TorchScript exporter: deprecation, shapes that are fixed on purpose
         torch.onnx.export(

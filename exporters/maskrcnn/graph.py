@@ -30,9 +30,6 @@ from exporters.maskrcnn.heads import (
 from exporters.maskrcnn.network import MaskRcnn
 from exporters.maskrcnn.operators import pool, suppress
 
-FIXED = ("features", "semantic")
-"""Outputs that are maps of the image; all others have one row for each detection."""
-
 _MULTIPLE = 32  # of the sides that the pyramid needs
 _LEAST_PROPOSAL, _LEAST_BOX = 1e-3, 1e-2  # px a side
 
@@ -101,11 +98,15 @@ class Found(NamedTuple):
 class Detector(nn.Module):
     """Image (1, 3, h, w) normalised RGB, extent (2,) px of the picture in it -> `outputs`.
 
-    A network with more heads overrides `outputs` and `tell`; what `find` returns is all there is to know.
+    A network with more heads overrides `outputs` and `tell`; what `find` returns is all there is to know. One that
+    remembers frames has more `inputs`, which `memory` describes and `find` takes, and names what it gives out for the
+    next frame in `fixed`.
     """
 
-    inputs = ("image", "extent")
+    inputs: tuple[str, ...] = ("image", "extent")
     outputs: tuple[str, ...] = ("boxes", "scores", "labels", "masks", "proposals")
+    fixed: tuple[str, ...] = ("features", "semantic")
+    """Outputs that have always the same shape; all others have one row for each detection."""
 
     def __init__(self, network: MaskRcnn, design: Design) -> None:
         super().__init__()
@@ -119,9 +120,14 @@ class Detector(nn.Module):
         if design.features is not None:
             self.outputs = (*self.outputs, "features")
 
-    def forward(self, image: Tensor, extent: Tensor) -> tuple[Tensor, ...]:
-        """The tensors of `outputs`."""
-        return self.tell(self.find(image, extent))
+    def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
+        """The tensors of `outputs`, from those of `inputs`."""
+        return self.tell(self.find(*given))
+
+    @property
+    def memory(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the inputs that carry something from frame to frame."""
+        return {}
 
     def tell(self, found: Found) -> tuple[Tensor, ...]:
         """What of it the graph gives out."""

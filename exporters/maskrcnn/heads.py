@@ -19,15 +19,20 @@ RATIOS = (0.5, 1.0, 2.0)  # of anchors, height to width
 ANCHOR_SIDES = (32, 64, 128, 256, 512)  # of P2 ... P6
 POOLED, POOLED_MASK = 7, 14  # cells per side of the heads' regions
 BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
-_LARGEST_GROWTH = math.log(1000 / 16)
+LARGEST_GROWTH = math.log(1000 / 16)
 
 
-def decode_boxes(anchors: Tensor, deltas: Tensor, weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)) -> Tensor:
+def decode_boxes(
+    anchors: Tensor,
+    deltas: Tensor,
+    weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0),
+    largest_growth: float = LARGEST_GROWTH,
+) -> Tensor:
     """Move and scale boxes (..., 4) by what a network predicts (..., 4) for them."""
     side = anchors[..., 2:] - anchors[..., :2]
     centre = anchors[..., :2] + 0.5 * side
     centre = centre + deltas[..., :2] / torch.tensor(weights[:2]) * side
-    half = 0.5 * side * (deltas[..., 2:] / torch.tensor(weights[2:])).clamp(max=_LARGEST_GROWTH).exp()
+    half = 0.5 * side * (deltas[..., 2:] / torch.tensor(weights[2:])).clamp(max=largest_growth).exp()
     return torch.cat([centre - half, centre + half], -1)
 
 

@@ -176,23 +176,36 @@ def paste_masks(maps: NDArray[np.float32], boxes: NDArray[np.float32], height: i
         height: rows of the frame.
         width: columns of the frame.
     """
-    return Masks(height, width, *_paste(maps, boxes, height, width))
+    half, growth = np.float32(0.5), np.float32((maps.shape[1] + 2) / maps.shape[1])
+    near, far = boxes[:, :2], boxes[:, 2:]
+    reach, middle = (far - near) * half * growth, (far + near) * half
+    first, last = (middle - reach).astype(np.int64), (middle + reach).astype(np.int64)  # towards zero
+    return stretch_masks(np.pad(maps, ((0, 0), (1, 1), (1, 1))), first, last, height, width)
+
+
+def stretch_masks(
+    maps: NDArray[np.float32], first: NDArray[np.int64], last: NDArray[np.int64], height: int, width: int
+) -> Masks:
+    """Masks of N objects, each from a small map over whole pixels: bilinear, above one half is object.
+
+    Args:
+        maps: (N, m, m) float32 in 0..1, m at least 2.
+        first: (N, 2) x, y of the first pixel of each; may lie outside the frame.
+        last: (N, 2) of the last one, which is included; no mask is thinner than a pixel.
+        height: rows of the frame.
+        width: columns of the frame.
+    """
+    placed = np.concatenate([first, np.maximum(last - first + 1, 1)], 1)
+    return Masks(height, width, *_stretch(maps, placed, height, width))
 
 
 @kernel
-def _paste(maps, boxes, height, width):  # type: ignore[no-untyped-def]
-    """Rects, starts and words of `Masks`."""
-    n, side = len(boxes), maps.shape[1] + 2
-    half, growth = np.float32(0.5), np.float32(side / (side - 2))
-    placed = np.empty((n, 4), np.int64)  # x, y, width, height of the whole map; may leave the frame
+def _stretch(maps, placed, height, width):  # type: ignore[no-untyped-def]
+    """Rects, starts and words of `Masks`; `placed` is x, y, width, height of the whole maps."""
+    n, side = len(placed), maps.shape[1]
     rects = np.zeros((n, 4), np.int32)
     starts = np.zeros(n + 1, np.int64)
     for i in range(n):
-        for axis in range(2):
-            near, far = boxes[i, axis], boxes[i, axis + 2]
-            reach, middle = (far - near) * half * growth, (far + near) * half
-            first, last = int(middle - reach), int(middle + reach)  # towards zero
-            placed[i, axis], placed[i, axis + 2] = first, max(last - first + 1, 1)
         x0, y0 = max(placed[i, 0], 0), max(placed[i, 1], 0)
         x1, y1 = min(placed[i, 0] + placed[i, 2], width), min(placed[i, 1] + placed[i, 3], height)
         size = 0
@@ -201,13 +214,11 @@ def _paste(maps, boxes, height, width):  # type: ignore[no-untyped-def]
             size = ((x1 - 1) // 64 - x0 // 64 + 1) * (y1 - y0)
         starts[i + 1] = starts[i] + size
     words = np.zeros(starts[n], np.uint64)
-    framed = np.zeros((side, side), np.float32)
     for i in range(n):
         if starts[i + 1] > starts[i]:
-            framed[1:-1, 1:-1] = maps[i]
             columns, right = _axis(rects[i, 0] - placed[i, 0], rects[i, 2] - placed[i, 0], placed[i, 2], side)
             rows, down = _axis(rects[i, 1] - placed[i, 1], rects[i, 3] - placed[i, 1], placed[i, 3], side)
-            _draw(framed, rows, down, columns, right, rects[i, 0], words[starts[i] : starts[i + 1]])
+            _draw(maps[i], rows, down, columns, right, rects[i, 0], words[starts[i] : starts[i + 1]])
     return rects, starts, words
 
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from tracker.masks import Masks
 from tracker.models.card import ModelCard
-from tracker.models.maskrcnn import MaskRcnn
+from tracker.models.maskrcnn import MaskRcnn, stretch_masks
 from tracker.models.model import ModelConfig
 from tracker.models.session import Session
 
@@ -90,18 +90,5 @@ def paste_exactly(maps: NDArray[np.float32], boxes: NDArray[np.float32], height:
         height: rows of the frame.
         width: columns of the frame.
     """
-    first = (boxes[:, :2] + 0.5).astype(np.int64)
-    last = np.maximum(first, (boxes[:, 2:] - 0.5).astype(np.int64))  # included
-    crops, corners = [], []
-    for small, (x0, y0), (x1, y1) in zip(maps, first, last, strict=True):
-        down, right = _weights(y1 + 1 - y0, len(small)), _weights(x1 + 1 - x0, len(small))
-        crops.append(down @ small @ right.T > 0.5)
-        corners.append((x0, y0))
-    return Masks.from_crops(crops, np.array(corners, np.int64).reshape(-1, 2), height, width)
-
-
-def _weights(pixels: int, cells: int) -> NDArray[np.float32]:
-    """(pixels, cells): what each cell contributes to each pixel, bilinear with half-pixel centres, edges repeated."""
-    at = ((np.arange(pixels) + 0.5) * (cells / pixels) - 0.5).clip(0, cells - 1)
-    shares: NDArray[np.float32] = np.maximum(0, 1 - np.abs(at[:, None] - np.arange(cells))).astype(np.float32)
-    return shares
+    first, last = (boxes[:, :2] + 0.5).astype(np.int64), (boxes[:, 2:] - 0.5).astype(np.int64)
+    return stretch_masks(maps, first, last, height, width)
