@@ -16,6 +16,7 @@ BENCHMARKS = {
     "quality": "bench.quality",
     "evaluation": "bench.evaluation",
     "streets": "bench.streets",
+    "siammot": "bench.siammot",
     "model": "bench.model",
     "single-stream": "bench.single_stream",
     "multi-stream": "bench.multi_stream",

@@ -9,8 +9,10 @@ import hashlib
 import importlib
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,25 @@ from bench.scenes import Scene
 from tracker.systems import SYSTEMS, create
 
 FRAME_NS = 33_333_333
+NORFAIR: dict[str, dict[str, Any]] = {
+    "norfair": {
+        "distance_function": "iou",
+        "distance_threshold": 0.7,
+        "filter_factory": "OptimizedKalmanFilterFactory",
+    },
+    "norfair MOT17": {
+        "distance_function": "iou",
+        "distance_threshold": 0.9,
+        "detection_threshold": 0.5,
+        "pointwise_hit_counter_max": 3,
+        "hit_counter_max": 8,
+        "filter_factory": "FilterPyKalmanFilterFactory",
+    },
+}
+"""Settings of its demos, the others at their defaults: for a detector's boxes (demos/yolov7), and for the MOTChallenge
+figures of its page (demos/motmetrics4norfair), there with camera motion from the pictures, which nobody gets here."""
+BOXMOT_LEAST = 24
+"""First major version that takes boxes without a picture and has `TrackerSpec`."""
 
 
 @dataclass(frozen=True)
@@ -110,22 +131,51 @@ def roboflow() -> list[Competitor]:
     """Roboflow's `trackers`, in Python."""
     trackers, supervision = importlib.import_module("trackers"), importlib.import_module("supervision")
 
-    def prepare(scene: Scene) -> list[tuple[Any, ...]]:
-        return [
-            (supervision.Detections(xyxy=d.boxes.copy(), confidence=d.scores.copy(), class_id=np.zeros(len(d), int)),)
-            for d in scene.frames
-        ]
-
     def one(title: str, like: str) -> Competitor:
         return Competitor(
             name=f"trackers {title}",
             like=like,
             make=lambda: getattr(trackers, f"{title}Tracker")().update,
-            prepare=prepare,
-            ids=lambda found: [] if found.tracker_id is None else [k for k in found.tracker_id.tolist() if k >= 0],
+            prepare=lambda scene: _as_supervision(supervision, scene),
+            ids=_supervision_ids,
         )
 
     return [one("ByteTrack", "bytetrack"), one("SORT", "sort"), one("OCSORT", "ocsort")]
+
+
+def supervision_bytetrack() -> list[Competitor]:
+    """ByteTrack in Python, of `supervision` before 0.30; what took its place is in `trackers`."""
+    module = importlib.import_module("supervision")
+    if not hasattr(module, "ByteTrack"):
+        raise ModuleNotFoundError(f"supervision {module.__version__} has no ByteTrack, the last with one is 0.29")
+
+    def make() -> Callable[..., Any]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # 0.28 and 0.29 say that it is deprecated
+            update: Callable[..., Any] = module.ByteTrack().update_with_detections
+        return update
+
+    return [
+        Competitor(
+            name="supervision ByteTrack",
+            like="bytetrack",
+            make=make,
+            prepare=lambda scene: _as_supervision(module, scene),
+            ids=_supervision_ids,
+        )
+    ]
+
+
+def _as_supervision(module: Any, scene: Scene) -> list[tuple[Any, ...]]:
+    return [
+        (module.Detections(xyxy=d.boxes.copy(), confidence=d.scores.copy(), class_id=np.zeros(len(d), int)),)
+        for d in scene.frames
+    ]
+
+
+def _supervision_ids(found: Any) -> list[int]:
+    """Ids of the detections that have one; -1 is a track that is not reported yet."""
+    return [] if found.tracker_id is None else [k for k in found.tracker_id.tolist() if k >= 0]
 
 
 def similari() -> list[Competitor]:
@@ -150,6 +200,53 @@ def similari() -> list[Competitor]:
             ids=lambda found: [track.id for track in found],
         )
     ]
+
+
+def norfair() -> list[Competitor]:
+    """SORT generalised to points, in Python: a box is its two corners. Both settings of its makers, see `NORFAIR`."""
+    module = importlib.import_module("norfair")
+
+    def prepare(scene: Scene) -> list[tuple[Any, ...]]:
+        def frame(boxes: NDArray[np.float64], scores: NDArray[np.float32]) -> list[Any]:
+            return [module.Detection(box, np.full(2, score)) for box, score in zip(boxes, scores, strict=True)]
+
+        corners = [(d.boxes.reshape(-1, 2, 2).astype(np.float64), d.scores) for d in scene.frames]
+        return [(frame(*given) or None,) for given in corners]  # None is a frame without detections
+
+    def one(name: str) -> Competitor:
+        given = dict(NORFAIR[name])
+        kind = getattr(module, given.pop("filter_factory"))
+        return Competitor(
+            name=name,
+            like="sort",
+            make=lambda: module.Tracker(**given, filter_factory=kind()).update,
+            prepare=prepare,
+            ids=lambda found: [track.id for track in found],
+        )
+
+    return [one(name) for name in NORFAIR]
+
+
+def boxmot() -> list[Competitor]:
+    """ByteTrack and OC-SORT in Python, through the documented factory, with the defaults it reads for each."""
+    module, trackers = importlib.import_module("boxmot"), importlib.import_module("boxmot.trackers")
+    version = metadata.version("boxmot")
+    if int(version.partition(".")[0]) < BOXMOT_LEAST:
+        raise ModuleNotFoundError(f"boxmot {version} has another interface, expected {BOXMOT_LEAST} or later")
+
+    def prepare(scene: Scene) -> list[tuple[Any, ...]]:
+        return [(np.column_stack([d.boxes, d.scores, np.zeros(len(d))]).astype(np.float64),) for d in scene.frames]
+
+    def one(title: str, like: str) -> Competitor:
+        return Competitor(
+            name=f"boxmot {title}",
+            like=like,
+            make=lambda: module.create_tracker(trackers.TrackerSpec(name=like)).update,
+            prepare=prepare,
+            ids=lambda rows: rows[:, 4].astype(int).tolist(),
+        )
+
+    return [one("ByteTrack", "bytetrack"), one("OCSORT", "ocsort")]
 
 
 def prototype(folder: Path) -> Competitor:
@@ -181,6 +278,9 @@ PEERS: dict[str, Callable[[], list[Competitor]]] = {
     "edgefirst-tracker": edgefirst,
     "trackers": roboflow,
     "similari-trackers-rs": similari,
+    "supervision": supervision_bytetrack,
+    "norfair": norfair,
+    "boxmot": boxmot,
 }
 """Distribution -> its competitors; importing what is not installed raises ModuleNotFoundError."""
 

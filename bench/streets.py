@@ -97,6 +97,12 @@ _SAID_BY = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of this benchmark."""
     parser.add_argument("--model", default="street", help="a panoptic network that knows the synthetic street")
+    parser.add_argument(
+        "--min-score",
+        type=float,
+        default=0.3,
+        help="of detections, as B1 to B4 have no threshold (default %(default)s)",
+    )
     parser.add_argument("--tables", nargs="+", choices=list(TABLES_MADE), default=list(TABLES_MADE))
     parser.add_argument("--seeds", type=int, default=10, help="streets (default %(default)s)")
     parser.add_argument("--frames", type=int, default=300, help="of each street (default %(default)s)")
@@ -110,7 +116,7 @@ def execute(arguments: argparse.Namespace) -> tuple[list[Row], list[str]]:
         width, height = size
     except ValueError:
         raise BenchError(f"expected a size as 960x540, got {arguments.size!r}") from None
-    model = open_model(arguments.model, device="cpu")
+    model = open_model(arguments.model, device="cpu", min_score=arguments.min_score)
     if model.card.class_names != STREET_CLASSES:
         raise BenchError(f"expected a network that knows {', '.join(STREET_CLASSES)}, got {model.session.path.name}")
     rows, notes = [], []
@@ -131,8 +137,8 @@ def execute(arguments: argparse.Namespace) -> tuple[list[Row], list[str]]:
             gaps += judge(model, street, entries)
         rows += [entry.row(name, arguments.seeds, arguments.frames) for entry in entries]
         notes.append(
-            f"{name}: {arguments.seeds} streets, seeds from {FIRST_SEED}, {arguments.frames} frames each; objects were "
-            f"out of sight {len(gaps)} times for {HIDDEN[0]} frames or more"
+            f"{name}: {arguments.seeds} streets, seeds from {FIRST_SEED}, {arguments.frames} frames each, scores from "
+            f"{arguments.min_score:g}; objects were out of sight {len(gaps)} times for {HIDDEN[0]} frames or more"
         )
     return rows, notes
 

@@ -118,10 +118,10 @@ class Guided:
             else:
                 with self._timed(frame, "flow"):
                     given["flow"] = self._flow.update(frame)
-        if self._camera is not None:
-            given["camera"] = self._camera.estimate(frame, detections.boxes)
         if self._motion is not None:
             detections = self._motion.predict(frame, detections)
+        if self._camera is not None:
+            given["camera"] = self._camera.estimate(frame, detections.boxes)
         if self._looks is not None and detections.looked and "embeddings" not in shed:
             with self._timed(frame, "embeddings"):
                 detections = self._looks.describe(frame, detections)

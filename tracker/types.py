@@ -109,6 +109,10 @@ class Panoptic:
                 f"expected a uint8 class map and an int32 row map, got {self.classes.dtype} and {self.rows.dtype}"
             )
 
+    def areas(self) -> NDArray[np.int64]:
+        """(256,) pixels of each class where no row is seen: stuff, things that are no detection, and `VOID`."""
+        return np.bincount(self.classes[self.rows == 0], minlength=256)
+
     def with_rows(self, new_row: NDArray[np.integer[Any]]) -> Panoptic:
         """Renumber things: `new_row[k]` is what row k becomes, -1 for no thing at all."""
         table = np.concatenate([[0], np.asarray(new_row, np.int32) + 1]).astype(np.int32)

@@ -18,24 +18,28 @@ from tracker.models.regions import by_level, levels_of, search_regions
 Arrays = dict[str, NDArray[Any]]
 TIE = 1e-5
 """Candidates whose scores differ by less may stand in another order."""
+HALF_LIMIT = 5e-3
+"""`LIMIT` and `TIE` of graphs that compute in float16, beside torch in float32."""
 _BOX_SIDES = (20.0, 150.0, 280.0, 500.0)  # one box of each level
 
 
-def check_graphs(folder: Path, network: SiamMot, design: Design, limit: float = LIMIT) -> dict[str, float]:
+def check_graphs(folder: Path, network: SiamMot, design: Design, *, half: bool = False) -> dict[str, float]:
     """Run every graph in ONNX Runtime on the CPU, with no, one and many targets, and compare with torch.
 
     Args:
         folder: with `trunk.onnx` and so on.
         network: the truth.
         design: likewise.
-        limit: largest allowed difference of an output, relative to its largest magnitude (at least 1).
+        half: the graphs compute in float16, the network does not: torch on a CPU would take minutes.
 
     Returns:
-        Graph -> the largest relative difference seen.
+        Graph -> the largest difference seen of an output, relative to its largest magnitude (at least 1).
 
     Raises:
-        ParityError: a file that cannot be opened, other shapes, numbers that are not finite, or too different ones.
+        ParityError: a file that cannot be opened, other shapes, numbers that are not finite, or ones that differ by
+            more than `LIMIT`.
     """
+    limit, tie = (HALF_LIMIT, HALF_LIMIT) if half else (LIMIT, TIE)
     worst = dict.fromkeys(GRAPHS[network.motion], 0.0)
     sessions = {name: _open(folder / f"{name}.onnx") for name in worst}
     for name, given in examples(network, design):
@@ -44,7 +48,7 @@ def check_graphs(folder: Path, network: SiamMot, design: Design, limit: float = 
             got = dict(zip(wanted, sessions[name].run(list(wanted), given), strict=True))
         except Exception as reason:  # ONNX Runtime has one exception class per status code and no common root
             raise ParityError(f"{name}.onnx fails in ONNX Runtime: {str(reason).splitlines()[0]}") from None
-        worst[name] = max(worst[name], compare(name, got, wanted, design))
+        worst[name] = max(worst[name], compare(name, got, wanted, design, tie))
         if worst[name] > limit:
             raise ParityError(
                 f"{name}.onnx and torch differ by {worst[name]:.1e} (limit {limit:.0e}): nothing is written"
@@ -66,10 +70,12 @@ def examples(network: SiamMot, design: Design) -> Iterator[tuple[str, Arrays]]:
         levels = levels_of(boxes)
         regions = pyramid | _named(boxes, levels)
         yield "boxes", regions
-        yield "template", regions
         templates = run(network, design, "template", regions)["templates"]
+        kept = np.arange(count // 2)[::-1].copy()
+        yield "template", regions | {"before": templates, "kept": kept}
         search = pyramid | _named(search_regions(boxes, design.search_scale), levels)
-        yield "motion", search | {"templates": templates, "last_boxes": boxes}
+        rows = np.roll(np.arange(count), 1)
+        yield "motion", search | {"templates": np.roll(templates, -1, 0), "last_boxes": boxes, "rows": rows}
 
 
 def example_boxes(count: int, size: tuple[int, int], rng: np.random.Generator) -> NDArray[np.float32]:
@@ -83,11 +89,11 @@ def example_boxes(count: int, size: tuple[int, int], rng: np.random.Generator) -
 def run(network: SiamMot, design: Design, name: str, given: Arrays) -> Arrays:
     """One graph in torch: input arrays to output arrays, by name."""
     graph = GRAPHS[network.motion][name](network, design).eval()
-    outputs = graph(*(torch.from_numpy(given[key]) for key in graph.inputs))
+    outputs = graph(*(torch.from_numpy(given[key]) for key in graph.inputs if key in given))
     return {key: tensor.numpy() for key, tensor in zip(graph.outputs, outputs, strict=True)}
 
 
-def compare(name: str, got: Arrays, wanted: Arrays, design: Design) -> float:
+def compare(name: str, got: Arrays, wanted: Arrays, design: Design, tie: float = TIE) -> float:
     """Largest relative difference of a graph's outputs."""
     worst = 0.0
     for key, truth in wanted.items():
@@ -97,21 +103,21 @@ def compare(name: str, got: Arrays, wanted: Arrays, design: Design) -> float:
             raise ParityError(f"{name}.onnx: {key} is not finite")
         difference = np.abs(got[key] - truth)
         if key == "candidates":
-            difference = _apart_from_order(got, wanted, design)
+            difference = _apart_from_order(got, wanted, design, tie)
         worst = max(worst, float(difference.max(initial=0) / max(1.0, float(np.abs(truth).max(initial=0)))))
     return worst
 
 
-def _apart_from_order(got: Arrays, wanted: Arrays, design: Design) -> NDArray[Any]:
+def _apart_from_order(got: Arrays, wanted: Arrays, design: Design, tie: float = TIE) -> NDArray[Any]:
     """How far each candidate is from the nearest of ours that scores the same; 0 for those at the end of a level."""
     out, begin = [], 0
     for count in design.level_counts:
         scores, boxes = wanted["objectness"][begin : begin + count], wanted["candidates"][begin : begin + count]
         theirs, found = got["objectness"][begin : begin + count], got["candidates"][begin : begin + count]
-        low = np.searchsorted(-scores, -theirs - TIE, "left")
-        high = np.searchsorted(-scores, -theirs + TIE, "right")
+        low = np.searchsorted(-scores, -theirs - tie, "left")
+        high = np.searchsorted(-scores, -theirs + tie, "right")
         for i in range(count):
-            if theirs[i] > scores[-1] + TIE:
+            if theirs[i] > scores[-1] + tie:
                 near = np.abs(boxes[low[i] : high[i]] - found[i]).max(1)
                 out.append(near.min(initial=np.inf))
         begin += count

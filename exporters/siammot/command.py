@@ -6,6 +6,7 @@ Nothing is written where ONNX Runtime and torch disagree, or where the checkpoin
 from __future__ import annotations
 
 import argparse
+import copy
 import os
 import shlex
 import shutil
@@ -54,6 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--window-weight", type=float, default=design.window_weight, help="share of the window (default %(default)s)"
     )
+    parser.add_argument(
+        "--fp16", action="store_true", help="layers compute in float16, for GPUs; maps and boxes stay float32"
+    )
     parser.add_argument("--no-centerness", action="store_true", help="choose places by visibility alone")
 
 
@@ -67,6 +71,8 @@ def execute(arguments: argparse.Namespace, command: str) -> int:
     )  # fmt: skip
     network = SiamMot(motion=arguments.motion)
     digest = load_checkpoint(arguments.checkpoint, network)
+    if arguments.fp16:
+        network.halve()
     worst = write_models(network, design, arguments.output, f"exported by `{command}`", digest)
     figures = ", ".join(f"{name} {value:.1e}" for name, value in worst.items())
     say(f"{arguments.output}: largest difference between ONNX Runtime and torch, of an output's magnitude: {figures}")
@@ -106,13 +112,15 @@ def write_models(network: SiamMot, design: Design, folder: Path, source: str, di
     draft = Path(tempfile.mkdtemp(prefix=".siammot-", dir=folder))
     try:
         graphs, inputs = GRAPHS[network.motion], {}
-        for name, given in examples(network, design):
+        truth = copy.deepcopy(network).float() if network.halved else network
+        for name, given in examples(truth, design):
             inputs.setdefault(name, given)  # the first ones have regions on every level
         for name in graphs:
             export(name, network, design, inputs[name], draft / f"{name}.onnx")
-        worst = check_graphs(draft, network, design)
+        worst = check_graphs(draft, truth, design, half=network.halved)
         for name in graphs:
-            write_card(draft / f"{name}.onnx", describe(name, design, source, digest, network.motion))
+            card = describe(name, design, source, digest, network.motion, half=network.halved)
+            write_card(draft / f"{name}.onnx", card)
         for name in graphs:
             os.replace(draft / f"{name}.onnx", folder / f"{name}.onnx")
     finally:
@@ -131,17 +139,25 @@ def export(name: str, network: SiamMot, design: Design, inputs: dict[str, Any], 
         torch.onnx.export(
             graph, tuple(torch.from_numpy(inputs[key]) for key in graph.inputs), str(path),
             opset_version=OPSET, dynamo=False, input_names=list(graph.inputs), output_names=list(graph.outputs),
-            dynamic_axes={key: {0: key if key.startswith("rois") else "targets"} for key in free},
+            dynamic_axes={key: {0: _axis(key)} for key in free},
             custom_opsets={DOMAIN: 1} if name == "motion" and network.motion == "emm" else None,
         )  # fmt: skip
     model = onnx.load(path)
     if name == "motion" and network.motion == "emm":
-        unroll_correlation(model, graph.network.track.cls.in_channels, design.response)
+        unroll_correlation(model, network.track.cls.in_channels, design.response, half=network.halved)
     onnx.checker.check_model(model)
     onnx.save(model, path)
 
 
-def describe(name: str, design: Design, source: str, digest: str, motion: str = "emm") -> ModelCard:
+def _axis(key: str) -> str:
+    """Name of the free dimension of an input or output."""
+    own = key.startswith("rois") or key in ("before", "kept", "templates")
+    return key if own else "targets"
+
+
+def describe(
+    name: str, design: Design, source: str, digest: str, motion: str = "emm", *, half: bool = False
+) -> ModelCard:
     """The card of one graph; its facts say which set it belongs to and what the host needs."""
     graph = GRAPHS[motion][name]
     choices = {key: value for key, value in asdict(design).items() if key != "size"}
@@ -154,7 +170,7 @@ def describe(name: str, design: Design, source: str, digest: str, motion: str = 
         stride=32,
         source=source,
         checkpoint_sha256=digest,
-        facts={"motion": motion, "level_counts": list(design.level_counts), **choices, **HOST},
+        facts={"motion": motion, "half": half, "level_counts": list(design.level_counts), **choices, **HOST},
     )
 
 

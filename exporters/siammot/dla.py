@@ -28,7 +28,8 @@ class FrozenNorm(nn.Module):
     def fold(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Weight and bias of one convolution that equals convolving with `weight`, then normalising."""
         gain = self.weight * self.running_var.rsqrt()
-        return weight * gain[:, None, None, None], self.bias - self.running_mean * gain
+        bias = self.bias - self.running_mean * gain
+        return (weight.float() * gain[:, None, None, None]).to(weight.dtype), bias.to(weight.dtype)
 
 
 def apply(conv: nn.Conv2d, norm: FrozenNorm, x: Tensor) -> Tensor:

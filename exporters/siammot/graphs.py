@@ -88,19 +88,27 @@ class Boxes(Graph):
 
 
 class Template(Graph):
-    """P2 ... P5 and the tracks' boxes -> templates (N, C, T, T)."""
+    """P2 ... P5, boxes of tracks, the memory so far -> the memory now (N + K, C, T, T): new templates, then old ones.
 
+    `before` (M, C, T, T) is what this graph gave last, `kept` (K,) int64 its rows that are still wanted: so the memory
+    need never leave the device.
+    """
+
+    inputs = (*Graph.inputs, "before", "kept")
     outputs = ("templates",)
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor]:
-        """Templates."""
-        return (pool(inputs[:4], inputs[4:8], inputs[8], self.design.template),)
+        """Templates; of the boxes alone where no memory is given."""
+        return (remember(pool(inputs[:4], inputs[4:8], inputs[8], self.design.template), inputs[9:]),)
 
 
 class Motion(Graph):
-    """P2 ... P5, templates, the tracks' last boxes and their search regions -> boxes (N, 4), visibility (N,)."""
+    """P2 ... P5, templates, the tracks' last boxes and their search regions -> boxes (N, 4), visibility (N,).
 
-    inputs = (*Graph.inputs, "templates", "last_boxes")
+    `rows` (N,) int64 says which of the templates belong to these tracks.
+    """
+
+    inputs = (*Graph.inputs, "templates", "last_boxes", "rows")
     outputs = ("boxes", "visibility")
 
     def __init__(self, network: SiamMot, design: Design) -> None:
@@ -113,8 +121,9 @@ class Motion(Graph):
         self.register_buffer("steps", (torch.arange(places) + border) / (design.search * UPSAMPLE - 1))
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Boxes, visibility."""
-        maps, rois, order, templates, last = inputs[:4], inputs[4:8], inputs[8], inputs[9], inputs[10]
+        """Boxes, visibility; without `rows` templates are in the order of the tracks."""
+        maps, rois, order, last = inputs[:4], inputs[4:8], inputs[8], inputs[10]
+        templates = recall(*inputs[9:])
         search = pool(maps, rois, order, self.design.search, border=1)
         return self.locate(torch.cat(rois)[order], last, *self.network.track(search, templates))
 
@@ -155,14 +164,15 @@ class Motion(Graph):
 
 
 class ImplicitTemplate(Graph):
-    """P2 ... P5 and the tracks' boxes -> features of the regions around them (N, C, T, T)."""
+    """As `Template`, of the regions around the boxes."""
 
-    outputs = ("templates",)
+    inputs = Template.inputs
+    outputs = Template.outputs
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor]:
-        """Templates."""
+        """Templates; of the boxes alone where no memory is given."""
         around = [widen(rois, self.design.search_scale) for rois in inputs[4:8]]
-        return (pool(inputs[:4], around, inputs[8], self.design.template, border=1),)
+        return (remember(pool(inputs[:4], around, inputs[8], self.design.template, border=1), inputs[9:]),)
 
 
 class ImplicitMotion(Graph):
@@ -172,12 +182,26 @@ class ImplicitMotion(Graph):
     outputs = Motion.outputs
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Boxes, visibility."""
-        maps, rois, order, before, last = inputs[:4], inputs[4:8], inputs[8], inputs[9], inputs[10]
+        """Boxes, visibility; without `rows` templates are in the order of the tracks."""
+        maps, rois, order, last = inputs[:4], inputs[4:8], inputs[8], inputs[10]
+        before = recall(*inputs[9:])
         now = pool(maps, rois, order, self.design.template, border=1)
         visible, deltas = self.network.track(before, now)
         boxes = decode_boxes(last, deltas)
         return boxes if self.design.amodal else clip_boxes(boxes, self.design.size), visible.sigmoid()
+
+
+def remember(fresh: Tensor, memory: Sequence[Tensor]) -> Tensor:
+    """Templates of this frame, then those of the memory (`before`, `kept`) that stay; without memory these alone."""
+    if not memory:
+        return fresh
+    before, kept = memory
+    return torch.cat([fresh, before[kept]])
+
+
+def recall(templates: Tensor, last_boxes: Tensor, rows: Tensor | None = None) -> Tensor:
+    """Templates of the tracks that `last_boxes` belong to."""
+    return templates if rows is None else templates[rows]
 
 
 def widen(boxes: Tensor, scale: float) -> Tensor:

@@ -1,6 +1,7 @@
 """What looks at the pyramid: proposals (RPN), the box head, and the track heads (EMM, IMM).
 
-Boxes are xyxy network pixels in the legacy convention: a box is x2 - x1 + 1 wide.
+Boxes are xyxy network pixels in the legacy convention: a box is x2 - x1 + 1 wide. What comes in and goes out is
+float32, whatever the layers compute in.
 
 Source: Faster R-CNN, arXiv:1506.01497; SiamMOT, arXiv:2105.11595, section 3.2; the authors' code where they differ
 (`spec/siammot.md` 1.4, 1.6 to 1.8).
@@ -51,8 +52,8 @@ class ProposalHead(nn.Module):
 
     def forward(self, feature: Tensor) -> tuple[Tensor, Tensor]:
         """Objectness, deltas."""
-        x = self.conv(feature).relu()
-        return self.cls_logits(x), self.bbox_pred(x)
+        x = self.conv(feature.to(self.conv.weight.dtype)).relu()
+        return self.cls_logits(x).float(), self.bbox_pred(x).float()
 
 
 def cell_anchors(size: float, stride: int) -> Tensor:
@@ -85,8 +86,8 @@ class BoxHead(nn.Module):
 
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """Logits, deltas."""
-        x = self.fc7(self.fc6(pooled.flatten(1)).relu()).relu()
-        return self.cls_score(x), self.bbox_pred(x).unflatten(1, (self.classes, 4))
+        x = self.fc7(self.fc6(pooled.flatten(1).to(self.fc6.weight.dtype)).relu()).relu()
+        return self.cls_score(x).float(), self.bbox_pred(x).float().unflatten(1, (self.classes, 4))
 
 
 class Tower(nn.Sequential):
@@ -123,9 +124,10 @@ class TrackHead(nn.Module):
 
     def forward(self, search: Tensor, template: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Cls, centre, reg."""
-        response = cross_correlate(search, template)
+        kind = self.cls.weight.dtype
+        response = cross_correlate(search.to(kind), template.to(kind))
         seen, sides = self.cls_tower(response), self.reg_tower(response)
-        return self.cls(seen), self.center(seen), self.reg(sides).relu()
+        return self.cls(seen).float(), self.center(seen).float(), self.reg(sides).float().relu()
 
 
 class ImplicitHead(nn.Module):
@@ -147,9 +149,9 @@ class ImplicitHead(nn.Module):
 
     def forward(self, before: Tensor, now: Tensor) -> tuple[Tensor, Tensor]:
         """Visible, deltas."""
-        x = torch.cat([before.flatten(1), now.flatten(1)], 1)
+        x = torch.cat([before.flatten(1), now.flatten(1)], 1).to(self.fc1.weight.dtype)
         x = self.fc2(self.fc1(x).relu()).relu()
-        return self.visible(x)[:, 0], self.shift(x)
+        return self.visible(x)[:, 0].float(), self.shift(x).float()
 
 
 def bicubic_matrix(cells: int, factor: int = UPSAMPLE) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from exporters.siammot.dla import CHANNELS, FEATURES, STRIDES, Dla34, Pyramid
@@ -91,5 +92,16 @@ class SiamMot(nn.Module):
             self.anchors.register_buffer(str(i), cell_anchors(size, stride))
 
     def pyramid(self, image: Tensor) -> list[Tensor]:
-        """(1, 3, H, W) normalised RGB -> P2 ... P6."""
-        return self.fpn(self.body(image))
+        """(1, 3, H, W) normalised RGB -> P2 ... P6; float32 in and out."""
+        return [level.float() for level in self.fpn(self.body(image.to(self.rpn.conv.weight.dtype)))]
+
+    @property
+    def halved(self) -> bool:
+        """Layers compute in float16."""
+        return self.rpn.conv.weight.dtype == torch.float16
+
+    def halve(self) -> None:
+        """Let every layer compute in float16; pooling, boxes and the choice of places stay float32."""
+        for module in self.modules():
+            if isinstance(module, (nn.Conv2d, nn.Linear, nn.GroupNorm)):
+                module.half()

@@ -123,7 +123,7 @@ def _ints(g: Any, values: list[int]) -> Any:
     return g.op("Constant", value_t=torch.tensor(values, dtype=torch.int64))
 
 
-def unroll_correlation(model: Any, channels: int, response: int) -> None:
+def unroll_correlation(model: Any, channels: int, response: int, *, half: bool = False) -> None:
     """Replace the correlation node by what ONNX has: a Scan over targets, each a convolution in groups.
 
     ONNX fixes the number of groups, so one convolution over all targets cannot have a free number of them; and
@@ -133,6 +133,7 @@ def unroll_correlation(model: Any, channels: int, response: int) -> None:
         model: onnx.ModelProto, changed in place; must hold exactly one such node.
         channels: C.
         response: side of the correlation's output.
+        half: its numbers are float16.
 
     Raises:
         ValueError: no such node, or several.
@@ -145,7 +146,7 @@ def unroll_correlation(model: Any, channels: int, response: int) -> None:
         raise ValueError(f"expected one {CORRELATION} node, got {len(found)}")
     at, node = found[0]
     search, template = node.input
-    kind = TensorProto.FLOAT
+    kind = TensorProto.FLOAT16 if half else TensorProto.FLOAT
     tensor = helper.make_tensor_value_info
     one = helper.make_tensor("axis", TensorProto.INT64, [1], [0])
     body = helper.make_graph(

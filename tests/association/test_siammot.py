@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests.reference.siammot import Solver
 from tracker.systems import create
 from tracker.types import Detections, TrackState
 
@@ -105,3 +106,62 @@ def test_rows_of_tracks_that_are_gone_start_nothing(other):
     tracker = begin()
     tracks = tracker.update(rows((B, 0.9, other), (A, 0.9, 1)))
     assert said(tracks) == {1: ("CONFIRMED", 1, 0)} and tracks.unmatched.tolist() == [0]
+
+
+def test_in_the_paper_tracks_come_before_detections_and_not_before_each_other():
+    """Two detections on one place: the better one is hidden by a track, and has hidden the other before."""
+    tracker = begin(suppress_apart=True, max_coast_frames=9)
+    tracker.update(rows((A, 0.9, 1), (B, 0.9, -1)))
+    tracker.update(rows((A, 0.9, 1)))  # 2 falls asleep
+    tracks = tracker.update(rows((A, 0.5, 1), (NEAR_A, 0.9, 2), (NEAR_A, 0.95, -1)))
+    assert said(tracks) == {1: ("COASTING", -1, 1), 2: ("CONFIRMED", 1, 0)} and tracks.unmatched.tolist() == [0, 2]
+    chain = [[0, 0, 40, 80], [12, 0, 52, 80], [24, 0, 64, 80]]
+    alone = create("siammot", suppress_apart=True)
+    alone.update(rows((chain[0], 0.9, -1)))
+    given = rows((chain[0], 0.9, 1), (chain[1], 0.8, -1), (chain[2], 0.7, -1))
+    assert alone.update(given).ids.tolist() == [1]
+    together = create("siammot")
+    together.update(rows((chain[0], 0.9, -1)))
+    assert together.update(given).ids.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize(
+    ("keep", "resume", "dormant", "classes"), [(0.4, 0.7, 4, 1), (0.6, 0.4, 4, 3), (0.4, 0.4, 1, 1), (0.5, 0.5, 9, 2)]
+)
+def test_equals_the_solver_as_it_is_written_down(keep, resume, dormant, classes, apart):
+    """Crowds of rows with sleeping tracks, saturated scores, frames without rows, and several classes in one place."""
+    rng = np.random.default_rng(int(100 * keep + resume))
+    slow = Solver(0.6, keep, resume, dormant, apart)
+    tracker = create(
+        "siammot", keep_score=keep, resume_score=resume, max_coast_frames=dormant - 1, inclusive_boxes=True,
+        suppress_apart=apart,
+    )  # fmt: skip
+    places = {}
+    for frame in range(80):
+        live = sorted(slow.active) + sorted(slow.dormant)
+        boxes = [places[i] + rng.integers(-6, 7, 4) * [1, 1, 0, 0] for i in live]
+        boxes = [np.array([x, y, max(x + 8, p), max(y + 8, q)], np.float32) for x, y, p, q in boxes]
+        fresh = rng.integers(0, 6) if live or frame % 9 else 0
+        corners = rng.integers(0, 150, (fresh, 2))
+        boxes = [*np.hstack([corners, corners + rng.integers(20, 60, (fresh, 2))]).astype(np.float32), *boxes]
+        ids = [-1] * fresh + live
+        scores = rng.permutation(np.linspace(0.2, 0.98, max(len(ids), 1)) ** rng.choice([0.3, 1.0])).astype(np.float32)
+        scores = np.where(rng.random(len(scores)) < 0.05, np.float32(1), scores)[: len(ids)]  # saturated ones tie
+        if (scores == 1).sum() > 1:
+            scores[np.flatnonzero(scores == 1)[1:]] = np.float32(0.99)
+        out = slow.step(boxes, scores, ids)
+        labels = rng.integers(0, classes, len(ids))
+        tracks = tracker.update(
+            Detections(np.reshape(boxes, (-1, 4)), scores, labels.astype(np.int32), track_ids=np.array(ids, np.int64))
+        )
+        places = {i: p for i, p in places.items() if i in slow.active or i in slow.dormant}
+        places |= {i: boxes[r] for r, i in out.items()}
+        if not len(ids):
+            continue
+        seen = tracks.source >= 0
+        assert dict(zip(tracks.source[seen].tolist(), tracks.ids[seen].tolist(), strict=True)) == out, frame
+        assert set(tracks.confirmed.ids.tolist()) == slow.active, frame
+        asleep = {i: slow.frame - 1 - stamp for i, stamp in slow.dormant.items()}
+        assert dict(zip(tracks.coasting.ids.tolist(), tracks.coasting.misses.tolist(), strict=True)) == asleep, frame
+    assert slow.next_id > 20

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import re
 import socket
+import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from bench import __main__ as command
 from bench import competitors, repeat, report, result, soak
 from bench.plot import Line, draw
 from tests.bench.test_quality import write_sequence
+from tests.models.siammot_set import write_set
 
 STREET = "synth:street?seed=7&objects=3&size=320x180&frames=6"
 FEW = [
@@ -40,6 +44,7 @@ SMALL = {
     "evaluation": ["--frames", "40", "--objects", "6", "--rounds", "5"],
     "quality": ["--trackers", "sort", "--peers", "--half", "second"],
     "streets": ["--seeds", "1", "--frames", "3", "--size", "320x180"],
+    "siammot": ["--targets", "2", "--rounds", "3"],
     "model": FEW,
     "single-stream": FEW,
     "multi-stream": [*FEW, "--streams", "1", "2"],
@@ -54,7 +59,10 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("bench")
     paths = {what: folder / f"{what}.json" for what in SMALL}
     write_sequence(folder, "A")
-    files = {"quality": ["--detections", str(folder / "det"), "--gt", str(folder / "gt")]}
+    files = {
+        "quality": ["--detections", str(folder / "det"), "--gt", str(folder / "gt")],
+        "siammot": ["--model", str(write_set(folder / "siammot", [[10, 10, 29, 39]]))],
+    }
     for what, words in SMALL.items():
         assert command.main([what, *words, *files.get(what, []), "-o", str(paths[what])]) == 0
     return paths
@@ -163,6 +171,61 @@ def test_a_peer_follows_ten_people(name: str) -> None:
             digest.add(update(*given))
         found = digest.figures()
         assert 5 < found["reported"] <= 11 and found["ids"] < 100, (peer.name, found)
+
+
+@pytest.mark.parametrize("name", ["supervision", "norfair", "boxmot"])
+def test_a_peer_bridges_frames_without_detections(name: str) -> None:
+    try:
+        peers = competitors.PEERS[name]()
+    except ModuleNotFoundError as error:
+        pytest.skip(str(error))
+    from bench.scenes import crowd
+
+    scene = crowd(10, 40)
+    scene.frames[30:32] = [frame.select(frame.scores < 0) for frame in scene.frames[30:32]]
+    for peer in peers:
+        update = peer.make()
+        seen = [set(peer.ids(update(*given))) for given in peer.prepare(scene)]
+        assert len(seen[29]) > 5 and len(seen[29] & seen[-1]) > 5, (peer.name, seen[29], seen[-1])
+
+
+def test_a_supervision_without_bytetrack_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "supervision", SimpleNamespace(__version__="0.31.2"))
+    note = "supervision is absent: supervision 0.31.2 has no ByteTrack, the last with one is 0.29"
+    assert competitors.installed_peers(["supervision"]) == ([], [note])
+
+
+def test_boxmot_is_called_as_documented(monkeypatch: pytest.MonkeyPatch) -> None:
+    """boxmot itself may be absent: what it gets and how it is read, by its page on the interface of version 24."""
+    from bench.scenes import crowd
+
+    given: list[np.ndarray] = []
+
+    def create_tracker(spec: str) -> SimpleNamespace:
+        def update(rows: np.ndarray) -> np.ndarray:
+            given.append(rows)
+            packed = np.zeros((len(rows), 8))
+            packed[:, :4], packed[:, 4], packed[:, 7] = rows[:, :4], 7 + np.arange(len(rows)), np.arange(len(rows))
+            return packed
+
+        return SimpleNamespace(update=update)
+
+    monkeypatch.setitem(sys.modules, "boxmot", SimpleNamespace(create_tracker=create_tracker))
+    monkeypatch.setitem(sys.modules, "boxmot.trackers", SimpleNamespace(TrackerSpec=lambda name: name))
+    monkeypatch.setattr(competitors.metadata, "version", lambda name: "25.0.0")
+    scene = crowd(3, 4)
+    scene.frames[1] = scene.frames[1].select(scene.frames[1].scores < 0)
+    for peer in competitors.boxmot():
+        update = peer.make()
+        for detections, rows in zip(scene.frames, peer.prepare(scene), strict=True):
+            assert peer.ids(update(*rows)) == list(range(7, 7 + len(detections)))
+            assert given[-1].shape == (len(detections), 6) and given[-1].dtype == np.float64
+            np.testing.assert_array_equal(given[-1][:, :4], detections.boxes)
+            np.testing.assert_array_equal(given[-1][:, 4], detections.scores)
+    monkeypatch.setattr(competitors.metadata, "version", lambda name: "13.1.4")
+    assert competitors.installed_peers(["boxmot"])[1] == [
+        "boxmot is absent: boxmot 13.1.4 has another interface, expected 24 or later"
+    ]
 
 
 def test_errors_are_one_line(capsys, tmp_path: Path) -> None:

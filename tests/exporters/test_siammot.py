@@ -14,11 +14,12 @@ from exporters.siammot.graphs import widen  # noqa: E402
 from exporters.siammot.heads import bicubic_matrix, cell_anchors, sides_penalty  # noqa: E402
 from exporters.siammot.network import Design, SiamMot  # noqa: E402
 from exporters.siammot.operators import cross_correlate, roi_align  # noqa: E402
+from tests.reference.siammot import Loop, Solver, nms  # noqa: E402
 from tracker import create  # noqa: E402
 from tracker.errors import ConfigError, DetectionsError, ModelError, ModelNotFoundError  # noqa: E402
-from tracker.models import siammot  # noqa: E402
+from tracker.models import siammot_graphs  # noqa: E402
 from tracker.models.card import read_card, write_card  # noqa: E402
-from tracker.models.regions import search_regions  # noqa: E402
+from tracker.models.regions import levels_of, search_regions  # noqa: E402
 from tracker.models.session import Session  # noqa: E402
 from tracker.models.siammot import GRAPHS, open_siammot  # noqa: E402
 from tracker.types import Detections  # noqa: E402
@@ -218,6 +219,27 @@ def test_implicit_templates_look_at_search_regions():
     np.testing.assert_array_equal(widen(boxes, 2.0), search_regions(boxes.numpy(), 2.0))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("motion", ["emm", "imm"])
+def test_graphs_that_compute_in_float16(tmp_path, motion):
+    network = small_network(motion=motion)
+    network.halve()
+    worst = command.write_models(network, SMALL, tmp_path, "a test", "d" * 64)
+    assert max(worst.values()) < agreement.HALF_LIMIT
+    for name in GRAPHS:
+        session = Session(tmp_path / f"{name}.onnx")
+        assert {s.dtype for s in (*session.inputs.values(), *session.outputs.values())} <= {
+            np.dtype(np.float32), np.dtype(np.int64)
+        }  # fmt: skip
+        weights = [t for t in onnx.load(tmp_path / f"{name}.onnx").graph.initializer if len(t.dims) in (2, 4)]
+        assert all(
+            t.data_type == onnx.TensorProto.FLOAT16 for t in weights if t.dims[-1] in (1, 3, 7) and len(t.dims) == 4
+        )
+        assert read_card(session.metadata).facts["half"]
+    host = open_siammot(tmp_path, device="cpu")
+    assert len(follow(host, moving_picture())[-1].confirmed) > 0
+
+
 def test_cards_tell_what_the_host_needs(exported):
     folder, _ = exported
     for name in GRAPHS:
@@ -237,9 +259,10 @@ def test_any_number_of_targets(exported):
         boxes[1:2] = [-500, -400, -450, -300]  # wholly outside
         boxes[2:3] = [20, 30, 20, 30]  # one pixel
         given = {k: maps[k] for k in ("p2", "p3", "p4", "p5")} | agreement._named(boxes, np.zeros(count, np.int64))
-        found = sessions["template"].run(given)
+        none = {"before": np.zeros((0, 32, 15, 15), np.float32), "kept": np.zeros(0, np.int64)}
+        found = sessions["template"].run(given | none)
         assert found["templates"].shape == (count, 32, 15, 15)
-        moved = sessions["motion"].run(given | found | {"last_boxes": boxes})
+        moved = sessions["motion"].run(given | found | {"last_boxes": boxes, "rows": np.arange(count)})
         wanted = agreement.run(network, SMALL, "motion", given | found | {"last_boxes": boxes})
         for key in wanted:
             np.testing.assert_allclose(moved[key], wanted[key], atol=1e-3)
@@ -340,7 +363,7 @@ def test_tracks_are_followed_and_forgotten(either):
 def test_tracks_are_moved_in_chunks(exported, monkeypatch):
     pictures, seen = moving_picture(3), []
     for chunk in (64, 2):
-        monkeypatch.setattr(siammot, "CHUNK", chunk)
+        monkeypatch.setattr(siammot_graphs, "CHUNK", chunk)
         network = open_siammot(exported[0], device="cpu")
         seen.append(follow(network, pictures)[-1].detections)
     assert (seen[0].track_ids >= 0).sum() > 2
@@ -354,6 +377,95 @@ def test_given_boxes_replace_proposals(exported):
     given = np.array([[10, 10, 60, 90], [100, 20, 150, 140]], np.float32)
     assert len(network(image, public=given)) <= 2
     assert len(network(image, public=given[:0])) == 0
+
+
+# ------------------------------------------------------------------ the closed loop, target by target
+def twin(folder, design, solver):
+    """The same graphs with one target at a time, two calls of the box head and a literal solver."""
+    sessions = {name: Session(folder / f"{name}.onnx") for name in GRAPHS}
+    names = ("p2", "p3", "p4", "p5")
+
+    def graph(name, maps, box, region=None, **more):
+        region = box if region is None else region
+        given = {k: maps[k] for k in names} | agreement._named(region[None], levels_of(box[None])) | more
+        return sessions[name].run(given)
+
+    def trunk(image):
+        pixels = image[:, :, ::-1].astype(np.float32) / np.float32(255)
+        tensor = ((pixels - np.float32(command.MEAN)) / np.float32(command.STD)).transpose(2, 0, 1)[None]
+        maps = sessions["trunk"].run({"image": np.ascontiguousarray(tensor)})
+        boxes, scores, kept, begin = maps["candidates"], maps["objectness"], [], 0
+        for count in design.level_counts:
+            level = nms(range(begin, begin + count), boxes, scores, 0.7)
+            kept += sorted(level, key=lambda i: (-scores[i], i))[:300]
+            begin += count
+        return maps, boxes[sorted(kept, key=lambda i: -scores[i])[:300]]
+
+    def box(maps, place):
+        found = graph("boxes", maps, place)
+        return found["scores"][0], found["boxes"][0]
+
+    def template(maps, place):
+        none = np.zeros((0, 32, design.template, design.template), np.float32)
+        return graph("template", maps, place, before=none, kept=np.zeros(0, np.int64))["templates"]
+
+    def motion(maps, z, last):
+        search = search_regions(last[None], design.search_scale)[0]
+        found = graph("motion", maps, last, search, templates=z, last_boxes=last[None], rows=np.zeros(1, np.int64))
+        return found["boxes"][0], found["visibility"][0]
+
+    return Loop(trunk, box, template, motion, solver)
+
+
+def three_classes():
+    torch.manual_seed(5)
+    network = SiamMot((8, 8, 16, 16, 32, 32), features=32, hidden=24, classes=3)
+    with torch.no_grad():
+        network.box.cls_score.bias.copy_(torch.tensor([0.0, 0.6, 0.4]))
+        network.box.cls_score.weight.mul_(80)
+    return network.eval()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("amodal", [False, True])
+@pytest.mark.parametrize("given", [False, True])
+def test_the_closed_loop_equals_one_target_at_a_time(tmp_path, amodal, given):
+    """Three classes; modal boxes end with the picture; public detections, none of them in one frame."""
+    design = Design(size=(192, 128), amodal=amodal, candidates=30)
+    network = three_classes()
+    command.write_models(network, design, tmp_path, "a test", "d" * 64)
+    host = open_siammot(tmp_path, device="cpu")
+    slow = twin(tmp_path, design, Solver(0.455, 0.57, 0.56, 2))
+    tracker = create("siammot", birth_score=0.455, keep_score=0.57, resume_score=0.56, max_coast_frames=1)
+    rng = np.random.default_rng(3)
+    wide = rng.integers(0, 256, (12, 24, 3), np.uint8).repeat(12, 0).repeat(12, 1)
+    slept = kept = inside = 0
+    for frame in range(5):
+        image = np.ascontiguousarray(wide[:128, 7 * frame : 7 * frame + 192])
+        corners = rng.uniform(-10, 150, (0 if frame == 2 else 12, 2))
+        xywh = np.hstack([corners, rng.uniform(0.5, 60, corners.shape)]).astype(np.float32)
+        public = np.hstack([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]]) if given else None
+        boxes, scores, ids, kinds, _ = slow.step(image, xywh if given else None)
+        detections = host(image, public=public)
+        tracks = tracker.update(detections)
+        host.follow(tracks)
+        order, theirs = np.lexsort((detections.track_ids,)), np.lexsort((np.array(ids, np.int64),))
+        np.testing.assert_array_equal(detections.track_ids[order], np.array(ids, np.int64)[theirs])
+        np.testing.assert_array_equal(detections.labels[order] + 1, np.array(kinds, np.int64)[theirs])
+        near = np.reshape(boxes, (-1, 4))[theirs] + [0, 0, 1, 1]
+        np.testing.assert_allclose(detections.boxes[order], near, atol=2e-2)
+        np.testing.assert_allclose(detections.scores[order], np.array(scores)[theirs], atol=1e-4)
+        assert set(tracks.confirmed.ids.tolist()) == slow.solver.active
+        assert set(tracks.coasting.ids.tolist()) == set(slow.solver.dormant)
+        assert set(host.memory.ids.tolist()) == set(slow.memory)
+        for i, place, kind in zip(host.memory.ids, host.memory.boxes, host.memory.labels, strict=True):
+            np.testing.assert_allclose(place, slow.memory[i][1], atol=2e-2)
+            assert kind + 1 == slow.memory[i][2]
+        slept += len(tracks.coasting)
+        kept += np.count_nonzero(detections.track_ids[tracks.confirmed.source] >= 0)
+        inside += bool((detections.boxes >= 0).all() and (detections.boxes <= [192, 128, 192, 128]).all())
+    assert kept > 0 and slept > 0 and len(set(kinds)) == 2
+    assert amodal or inside == 5
 
 
 def test_tracks_of_other_detections_are_refused(exported):

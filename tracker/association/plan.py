@@ -262,10 +262,16 @@ class Plan:
         0.0, "share of the old in a running mean of unit embeddings (BoT-SORT: 0.9)", "embeddings"
     )
     flow: str = _help("none", f"optical flow that carries masks: {', '.join(FLOWS)}", "masks")
-    chain_masks: bool = _help(False, "masks of unseen tracks are carried on in every frame (prev_to_cur, forward)", "masks")
+    chain_masks: bool = _help(
+        False, "masks of unseen tracks are carried on in every frame (prev_to_cur, forward)", "masks"
+    )
     suppress_iou: float = _help(
         1.0, "rows that overlap more with a better one are left out (SiamMOT); 1 for never", "track_ids"
     )
+    suppress_apart: bool = _help(
+        False, "rows of tracks suppress each other, seen or not, detections too, then tracks detections: SiamMOT's "
+        "paper; otherwise all in one go", "track_ids",
+    )  # fmt: skip
     resume_score: float = _help(
         0.0, "least score at which a coasting track's own row brings it back (SiamMOT)", "track_ids"
     )
@@ -357,6 +363,7 @@ class Plan:
             NAMINGS[self.label], self.vote_margin, self.min_mask_px, self.gallery_frames,
             self.suppress_iou, _float32(self.resume_score), _float32(self.keep_score),
             self.birth_iou, CAMERAS[self.camera], _float32(self.follow_score), self.search_frames,
+            self.suppress_apart,
         )  # fmt: skip
         rows = [rules, *motion.encode(), *stages, *terms, *self._encode_classes(class_names)]
         table = np.zeros((len(rows), WIDTH))

@@ -22,7 +22,15 @@ from tracker.association.state import (
     TAKEN,
     USABLE,
 )
-from tracker.association.table import KEEP_SCORE, PIXEL, RESUME_SCORE, RULES, SEARCH_FRAMES, SUPPRESS_IOU
+from tracker.association.table import (
+    KEEP_SCORE,
+    PIXEL,
+    RESUME_SCORE,
+    RULES,
+    SEARCH_FRAMES,
+    SUPPRESS_APART,
+    SUPPRESS_IOU,
+)
 
 TAKEN_WEAKLY = 2
 """`TAKEN` of a row that shows where a coasting track is but does not bring it back."""
@@ -55,7 +63,10 @@ def match_known(plan, reals, ints, n, n_detections, looks):  # type: ignore[no-u
             if ints[PHASE, owner[j]] != COASTING:
                 score += np.float32(1)
         rank[j] = score
-    _suppress(plan, reals, ints, rank)
+    if plan[RULES, SUPPRESS_APART] > 0:
+        _suppress_apart(plan, reals, ints, owner)
+    else:
+        _suppress(plan, reals, ints, rank, np.ones(n_detections, np.uint8))
     for j in range(n_detections):
         if ints[USABLE, j] == 0:
             continue
@@ -92,12 +103,36 @@ def column_of(track_id, ints, n):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _suppress(plan, reals, ints, rank):  # type: ignore[no-untyped-def]
-    """Of rows that overlap as much as `SUPPRESS_IOU` or more only the best stays `USABLE`; ties: the earlier row."""
+def _suppress_apart(plan, reals, ints, owner):  # type: ignore[no-untyped-def]
+    """Rows of tracks among themselves, detections among themselves, then detections by rows of tracks.
+
+    Source: SiamMOT, arXiv:2105.11595, section 3.3 "Inference", where it differs from the authors' code.
+    """
+    n = len(owner)
+    score, fresh = np.empty(n, np.float32), np.empty(n, np.uint8)
+    for j in range(n):
+        score[j], fresh[j] = reals[DETECTION_SCORE, j], owner[j] == _FRESH
+    _suppress(plan, reals, ints, score, fresh)
+    _suppress(plan, reals, ints, score, 1 - fresh)
+    for i in range(n):
+        if fresh[i] != 0 or ints[USABLE, i] == 0:
+            continue
+        for j in range(n):
+            iou = overlap(DETECTION_BOX, i, DETECTION_BOX, j, plan[RULES, PIXEL], reals)
+            if fresh[j] != 0 and iou >= plan[RULES, SUPPRESS_IOU]:
+                ints[USABLE, j] = 0
+
+
+@inlined
+def _suppress(plan, reals, ints, rank, among):  # type: ignore[no-untyped-def]
+    """Of rows that overlap as much as `SUPPRESS_IOU` or more only the best stays `USABLE`; ties: the earlier row.
+
+    Only rows with a mark in `among` take part.
+    """
     n = len(rank)
     done = np.empty(n, np.uint8)
     for i in range(n):
-        done[i] = ints[USABLE, i] == 0
+        done[i] = ints[USABLE, i] == 0 or among[i] == 0
     while True:
         i = -1
         for j in range(n):

@@ -11,16 +11,28 @@ from tracker.errors import ConfigError
 
 if TYPE_CHECKING:
     from tracker.association import Plan, Tracker
+    from tracker.cli.run import RunConfig
     from tracker.flow import FlowMethod
     from tracker.guide import Guided, LookSource, MotionSource
     from tracker.models import Model
     from tracker.models.pooling import Pooled
+    from tracker.models.siammot import Ahead
+
+
+_HEADS = {"siammot-emm": "emm", "siammot-imm": "imm"}
+"""Systems that are named after a track head of SiamMOT."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GuidanceConfig:
     """Flags about what else the pictures show: how they move, who is who."""
 
+    preset: str | None = option(
+        None,
+        "the system's numbers for a data set, as kitti, mots-challenge, bdd, or another set of its own that `tracker "
+        "systems NAME` lists",
+        metavar="NAME",
+    )
     flow: str = option(
         "dis",
         "optical flow for systems that carry masks along it: dis (OpenCV), or a RAFT network (ONNX file or name)",
@@ -51,6 +63,8 @@ class GuidanceConfig:
         """Options of a system: what these flags ask of it, and what the user chose over that."""
         from tracker.systems import plan
 
+        if self.preset is not None:
+            chosen = {**chosen, "preset": self.preset}
         if self.motion is None:
             return dict(chosen)
         from tracker.models.siamese import motion_options
@@ -58,26 +72,74 @@ class GuidanceConfig:
         return {**motion_options(plan(system)), **chosen}
 
 
-def guide(associator: Tracker, config: GuidanceConfig, device: str = "auto", *, allow_cpu: bool = False) -> Guided:
-    """The tracker with the flow that its plan needs, and with camera motion and identity vectors if asked for."""
+def guide(
+    associator: Tracker,
+    config: GuidanceConfig,
+    device: str = "auto",
+    *,
+    allow_cpu: bool = False,
+    motion: MotionSource | None = None,
+) -> Guided:
+    """The tracker with the flow that its plan needs, and with camera motion and identity vectors if asked for.
+
+    `motion` is the detector's own; where there is none, --motion opens one.
+    """
     from tracker.camera import CameraMotion
     from tracker.guide import Guided
 
     flow = _open_flow(associator.plan, config.flow, device, allow_cpu=allow_cpu)
     looks = _open_looks(config, device, allow_cpu=allow_cpu)
-    motion = _open_motion(config, associator.plan, device, allow_cpu=allow_cpu)
+    motion = motion or _open_motion(config, associator.plan, device, allow_cpu=allow_cpu)
     return Guided(associator, flow, CameraMotion() if config.camera else None, motion, looks)
 
 
-def pooled(model: Model, config: GuidanceConfig) -> Model | Pooled:
-    """The model itself, or one that pools identity vectors from its features if asked for.
+def loop_network(model: Model, config: GuidanceConfig, plan: Plan) -> Model | Pooled | Ahead:
+    """What the loop runs: the model, one that pools identity vectors if asked for, or a SiamMOT ahead of its tracks.
 
     Raises:
-        ConfigError: it has no features.
+        ConfigError: it has no features to pool.
     """
     from tracker.models.pooling import POOLINGS, Pooled
+    from tracker.models.siammot import Ahead
+    from tracker.models.siammot_graphs import SiamMotGraphs
 
-    return Pooled(model, config.reid) if config.reid in POOLINGS else model
+    if config.reid in POOLINGS:
+        return Pooled(model, config.reid)
+    return Ahead(model) if isinstance(model, SiamMotGraphs) and _follows_itself(config, plan) else model
+
+
+def own_motion(model: Model, config: RunConfig, plan: Plan) -> MotionSource | None:
+    """How a SiamMOT follows the tracks of one stream; None where it is a mere detector, or the model is another one.
+
+    Raises:
+        ConfigError: flags that only such a model has, or a system that is named after another track head.
+    """
+    from tracker.formats.mot import read_mot
+    from tracker.models.siammot import SiamMot, SiamMotMotion
+    from tracker.models.siammot_graphs import SiamMotGraphs
+
+    if not (isinstance(model, SiamMotGraphs) and _follows_itself(config, plan)):
+        flags = {"--public-detections": config.public_detections, "--search-predicted": config.search_predicted}
+        for flag in (flag for flag, given in flags.items() if given):
+            raise ConfigError(f"{flag} is for --model of SiamMOT's graphs and --tracker siammot; leave it out")
+        if config.tracker in _HEADS:
+            raise ConfigError(
+                f"tracker {config.tracker!r} needs --model of SiamMOT's graphs; tracker siammot takes --motion too"
+            )
+        return None
+    if _HEADS.get(config.tracker, model.head) != model.head:
+        raise ConfigError(
+            f"tracker {config.tracker!r} needs the track head {_HEADS[config.tracker]}, this SiamMOT has {model.head}; "
+            "tracker siammot takes both"
+        )
+    stream = SiamMot(model, search_predicted=config.search_predicted)
+    public = None if config.public_detections is None else read_mot(config.public_detections)
+    return SiamMotMotion(stream, plan.search_frames, public)
+
+
+def _follows_itself(config: GuidanceConfig, plan: Plan) -> bool:
+    """The plan's tracks are found again by a network, and by no other than the detector."""
+    return config.motion is None and (plan.follows or "track_ids" in plan.needs)
 
 
 def _open_flow(plan: Plan, name: str, device: str, *, allow_cpu: bool) -> FlowMethod | None:

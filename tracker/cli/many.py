@@ -55,7 +55,7 @@ def track_many(config: RunConfig, sources: Mapping[str, str]) -> int:
         ConfigError: flags that do not go together with several streams.
         TrackerError: no stream could be tracked: the first one's reason.
     """
-    from tracker.cli.guidance import pooled
+    from tracker.cli.guidance import loop_network
     from tracker.cli.interruption import Interruption
     from tracker.cli.progress import Progress
     from tracker.cli.rehearsal import rehearse
@@ -66,6 +66,8 @@ def track_many(config: RunConfig, sources: Mapping[str, str]) -> int:
 
     if config.show:
         raise ConfigError("--show has one window and takes one source; leave it out, or use --serve")
+    if config.public_detections is not None:
+        raise ConfigError("--public-detections are those of one source; track it alone")
     choose_parts(config, has_masks=True)
     check_model(config)
     services = Services(config, several=True)
@@ -74,9 +76,11 @@ def track_many(config: RunConfig, sources: Mapping[str, str]) -> int:
         model = open_network(config)
         kinds = [SINKS[name][0] for name, _ in choose_parts(config, has_masks=model.card.task != "detect")]
         glides = config.detect_every > 1 or config.deadline_ms is not None
-        rehearse(open_tracker(config, model, None), kinds, RunInfo(), glides=glides)
+        associator = open_tracker(config, model, None)
+        rehearse(associator, kinds, RunInfo(), glides=glides)
         cast = _Cast(config, model, progress, services)
-        streams = Streams(pooled(model, config), max_batch=config.max_batch, on_end=cast.end)
+        network = loop_network(model, config, associator.plan)
+        streams = Streams(network, max_batch=config.max_batch, on_end=cast.end)
         with Interruption() as interruption:
             progress.start(None)
             for name, source in sources.items():

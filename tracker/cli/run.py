@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tracker.cli.config import add_flags, load, option
-from tracker.cli.guidance import GuidanceConfig, check_needs, guide, pooled
+from tracker.cli.guidance import GuidanceConfig, check_needs, guide, loop_network, own_motion
 from tracker.cli.models import pull_named
 from tracker.cli.outputs import OutputConfig, Parts, choose_parts, limit_length, open_sinks, print_summary
 from tracker.cli.serving import ServingConfig
@@ -48,7 +48,9 @@ class NetworkConfig:
     """Flags about the network."""
 
     model: str | None = option(
-        None, "ONNX file, a name of `tracker models list`, or 'street' (built in, knows the synthetic street only)"
+        None,
+        "ONNX file (SiamMOT: its folder), a name of `tracker models list`, or 'street' (built in, knows the synthetic "
+        "street only)",
     )
     pull: bool = option(False, "fetch the named model first where it is not on this machine yet")
     family: str | None = option(
@@ -81,6 +83,18 @@ class RunConfig(OutputConfig, NetworkConfig, GuidanceConfig, ServingConfig):
     tracker: str = option("bytetrack", "published system that associates, see `tracker systems`")
     set: dict[str, Any] = option(
         {}, "change a parameter of the system (`tracker systems NAME` lists them)", metavar="NAME=VALUE"
+    )
+    stuff: str | None = option(
+        None, "semantic or panoptic network whose stuff lies behind a segmenter's objects: every pixel gets a class",
+        metavar="FILE.onnx|NAME",
+    )  # fmt: skip
+    stuff_family: str | None = option(None, "what kind --stuff is, where the file does not say: semantic")
+    public_detections: str | None = option(
+        None, "SiamMOT: boxes (MOTChallenge) instead of the network's proposals; it scores and refines them too",
+        metavar="det.txt",
+    )  # fmt: skip
+    search_predicted: bool = option(
+        False, "SiamMOT: search for a hidden track where it was found last, as in the paper, not where it was seen last"
     )
     streams: dict[str, Any] = option({}, "one of several sources, with a name for its folder", metavar="NAME=SOURCE")
     max_batch: int = option(8, "frames of several streams that go through the network at once, if it can", parse=int)
@@ -146,8 +160,8 @@ def track(config: RunConfig) -> int:
         stack.callback(progress.close)
         source = stack.enter_context(open_source(config.source, reconnect_s=config.reconnect_s))
         model = open_network(config)
-        network = pooled(model, config)
         associator = open_tracker(config, model, source.fps)
+        network = loop_network(model, config, associator.plan)
         info = describe(config, source, model)
         window = _open_window(info, config, stack) if config.show else None
         parts = choose_parts(config, has_masks=model.card.task != "detect")
@@ -199,7 +213,7 @@ def check_model(config: RunConfig) -> None:
             "pull rfdetr-seg-nano`; the built-in --model street knows the drawn people and cars of synth:street only"
         )
     if config.pull:
-        for name in (config.model, config.reid, config.motion):
+        for name in (config.model, config.stuff, config.reid, config.motion):
             if name is not None:
                 pull_named(name, quiet=config.quiet)
 
@@ -215,10 +229,18 @@ def open_network(config: RunConfig) -> Model:
     compiling = threading.Thread(target=Tracker(nameless).warmup, name="compile")
     compiling.start()
     try:
-        return open_model(
+        model = open_model(
             str(config.model), config.family, config.device, allow_cpu=config.allow_cpu, threads=config.threads,
             size=config.size, min_score=config.min_score, classes=config.classes or None, names=_names(config.names),
         )  # fmt: skip
+        if config.stuff is None:
+            return model
+        from tracker.models.semantic import Merged
+
+        behind = open_model(
+            config.stuff, config.stuff_family, config.device, allow_cpu=config.allow_cpu, threads=config.threads
+        )
+        return Merged(model, behind)
     finally:
         compiling.join()
 
@@ -235,7 +257,8 @@ def open_tracker(config: RunConfig, model: Model, fps: float | None) -> Guided:
     options = config.options(config.tracker, config.set)
     associator = create(config.tracker, frame_rate=fps or 30.0, class_names=names, **options)
     check_needs(associator.plan, config.tracker, model.gives | config.given)
-    return guide(associator, config, config.device, allow_cpu=config.allow_cpu)
+    motion = own_motion(model, config, associator.plan)
+    return guide(associator, config, config.device, allow_cpu=config.allow_cpu, motion=motion)
 
 
 def choose_looks(config: RunConfig, associator: Guided) -> Callable[[Frame], bool]:

@@ -19,6 +19,8 @@ from tracker.systems.segments import (
     MOTION_DEEPLAB,
     MOTSNET,
     SIAMMOT,
+    SIAMMOT_EMM,
+    SIAMMOT_IMM,
     SIAMMOT_PLUS,
     STEP_B1,
     STEP_B2,
@@ -36,7 +38,7 @@ SYSTEMS: dict[str, System] = {
     system.name: system
     for system in (
         SORT, BYTETRACK, OCSORT, BOTSORT, STEADY, STEP_B1, STEP_B2, STEP_B3, MOTION_DEEPLAB, MOTSNET, TRACK_RCNN,
-        TRACK_RCNN_CENTRE, TRACK_RCNN_MASK, VPSNET, SIAMMOT,
+        TRACK_RCNN_CENTRE, TRACK_RCNN_MASK, VPSNET, SIAMMOT, SIAMMOT_EMM, SIAMMOT_IMM,
         SIAMMOT_PLUS,
     )
 }  # fmt: skip

@@ -90,21 +90,28 @@ MOTION_DEEPLAB = System(
     "missed frames.",
 )
 
-_MOTSNET_STAGE = Stage(
-    terms=(Term("time_gap", weight=-1.0 / 12), Term("embedding_l2", weight=-1.0)), gate=-1.0, all_pairs=True
-)
+
+def _motsnet(*terms: Term, window: int, gate: float = -1.0) -> dict[str, Any]:
+    """Fields of MOTSNet's plan: what a pair costs, and for how many frames a track can be seen again."""
+    return {"stages": (Stage(terms=terms, box="last", gate=gate, all_pairs=True),), "max_coast_frames": window - 1}
+
+
+def _time(window: int) -> Term:
+    return Term("time_gap", weight=-1.0 / window)
+
+
+_DISTANCE = Term("embedding_l2", weight=-1.0)
 
 MOTSNET = System(
     name="motsnet",
     title="Learning Multi-Object Tracking and Segmentation from Automatic Annotations (MOTSNet)",
     paper="1912.02096",
     plan=Plan(
-        stages=(_MOTSNET_STAGE,),
         motion="none",
         per_class=True,
         confirm_hits=0,
-        max_coast_frames=11,
         tentative_coasts=True,
+        **_motsnet(_time(12), _DISTANCE, window=12),
     ),
     needs=("boxes", "embeddings"),
     options={
@@ -113,19 +120,17 @@ MOTSNET = System(
     },
     presets={
         "kitti": {},
-        "mots-challenge": {
-            "stages": (
-                Stage(
-                    terms=(Term("time_gap", weight=-0.1), Term("embedding_l2", weight=-1.0)), gate=-1.0, all_pairs=True
-                ),
-            ),
-            "max_coast_frames": 9,
-        },
+        "mots-challenge": _motsnet(_time(10), _DISTANCE, window=10),
+        "bdd": _motsnet(_time(10), _DISTANCE, window=10),
+        "embedding": _motsnet(_DISTANCE, window=12),
+        "siou": _motsnet(Term("signed_iou"), window=12, gate=0.0),
+        "siou-time": _motsnet(_time(12), Term("signed_iou"), window=12, gate=0.0),
     },
     notes="A pair costs the distance of unit embeddings plus the share of the window that has passed, at most 1 in "
     "all. The paper's equation is best solved by matching nothing; here a match is worth what it stays below "
     "that limit (full=true: what most codes do). The window is 12 frames (preset kitti) or 10 "
-    "(mots-challenge, also for BDD).",
+    "(mots-challenge, bdd). The presets embedding, siou and siou-time are the ablations, with KITTI's window: distance "
+    "without time, or 1 - sIoU of the boxes in its place. The paper adds sIoU itself, which would punish overlap.",
 )
 
 
@@ -254,7 +259,25 @@ SIAMMOT = System(
     "of box score and visibility; the others are fresh. The authors' MAX_DORMANT_FRAMES counts the first bad "
     "frame, so max_coast_frames is one less (their person models use 30, their default is 1). A row of "
     "exactly 1.0 becomes 0, as in their code. A coasting track whose row is strong enough to keep but not to "
-    "resume shows that row's box.",
+    "resume shows that row's box. In their code seen tracks hide sleeping ones, these detections, and each the weaker "
+    "of its kind, all in one go; the paper's way is suppress_apart=true. Where the paper searches for a hidden track "
+    "is --search-predicted, its window over the search region a choice at export (--window).",
+)
+
+SIAMMOT_EMM = replace(
+    SIAMMOT,
+    name="siammot-emm",
+    title="SiamMOT with the explicit motion model (EMM)",
+    notes="As siammot, which takes any learned motion, with a SiamMOT whose track head correlates templates with "
+    "search regions: that of all official models.",
+)
+
+SIAMMOT_IMM = replace(
+    SIAMMOT,
+    name="siammot-imm",
+    title="SiamMOT with the implicit motion model (IMM)",
+    notes="As siammot, which takes any learned motion, with a SiamMOT whose track head reads the way from features "
+    "before and now. There is no official model.",
 )
 
 SIAMMOT_PLUS = System(

@@ -1,0 +1,115 @@
+"""`--model` of SiamMOT's graphs: the network that detects also finds the tracks again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import pytest
+
+from tests.models.siammot_set import STEP, picture, write_set
+from tracker.cli import main
+
+RED, BLUE = [10, 10, 30, 40], [70, 20, 90, 50]
+FRAMES = 6
+
+
+def moved(box: list[int], frames: int) -> list[int]:
+    return [box[0] + STEP * frames, box[1], box[2] + STEP * frames, box[3]]
+
+
+@pytest.fixture(scope="module")
+def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    places = [[x0, y0, x1 - 1, y1 - 1] for x0, y0, x1, y1 in (RED, BLUE)]
+    return write_set(tmp_path_factory.mktemp("siammot") / "set", places)
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of pictures, in which a red thing is hidden in frame 3."""
+    folder = tmp_path_factory.mktemp("video") / "pictures"
+    folder.mkdir()
+    for k in range(FRAMES):
+        things = {"red": [] if k == 3 else [moved(RED, k)], "blue": [moved(BLUE, k)]}
+        cv2.imwrite(str(folder / f"{k:06}.png"), picture(things))
+    return folder
+
+
+def run(video: Path, graphs: Path, out: Path, *words: str, system: str = "siammot") -> int:
+    given = ["run", str(video), "--model", str(graphs), "--tracker", system, "--device", "cpu", "-o", str(out)]
+    return main([*given, "--save", "mot", "--set", "birth_score=0.8", "--record", str(out) + ".trk", *words])
+
+
+def rows_of(out: Path) -> list[list[float]]:
+    """Frame, id and half-open box of every line."""
+    lines = [[float(x) for x in line.split(",")] for line in (out / "tracks.txt").read_text().splitlines()]
+    return [[f - 1, i, x - 1, y - 1, x - 1 + w, y - 1 + h] for f, i, x, y, w, h, *_ in lines]
+
+
+@pytest.mark.parametrize("words", [(), ("--overlap", "no"), ("--detect-every", "2")])
+def test_a_video_and_its_replay(
+    video: Path, graphs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    assert run(video, graphs, tmp_path / "a", *words) == 0
+    rows = rows_of(tmp_path / "a")
+    if not words or words[0] == "--overlap":
+        assert [row[2:] for row in rows if row[1] == 2] == [moved(BLUE, k) for k in range(FRAMES)]
+        assert [row[0] for row in rows if row[1] == 1] == [0, 1, 2, 4, 5]
+    capsys.readouterr()
+    assert main(["replay", str(tmp_path / "a.trk"), "-o", str(tmp_path / "b"), "--save", "mot"]) == 0
+    assert "tracks: as recorded, bit for bit" in capsys.readouterr().out
+    assert rows_of(tmp_path / "b") == rows
+
+
+def test_rows_of_either_head(video: Path, graphs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(video, graphs / "motion.onnx", tmp_path / "a") == run(
+        video, graphs, tmp_path / "b", system="siammot-emm"
+    )
+    assert rows_of(tmp_path / "a") == rows_of(tmp_path / "b") != []
+    capsys.readouterr()
+    assert run(video, graphs, tmp_path / "c", system="siammot-imm") == 2
+    assert "needs the track head imm, this SiamMOT has emm" in capsys.readouterr().err
+    assert run(video, Path("street"), tmp_path / "d", system="siammot-emm") == 2
+    assert "siammot-emm" in capsys.readouterr().err
+
+
+def test_as_a_mere_detector(video: Path, graphs: Path, tmp_path: Path) -> None:
+    assert run(video, graphs, tmp_path / "a", "--set", "confirm_hits=0", system="bytetrack") == 0
+    assert len(rows_of(tmp_path / "a")) > 0
+
+
+def test_public_detections(video: Path, graphs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    det = tmp_path / "det.txt"
+    det.write_text("".join(f"{k + 1},-1,{11 + STEP * k},11,20,30,-5,-1,-1,-1\n" for k in range(2)))
+    assert run(video, graphs, tmp_path / "a", "--public-detections", str(det)) == 0
+    rows = rows_of(tmp_path / "a")
+    assert [row[0] for row in rows] == [0, 1, 2, 4, 5] and {row[1] for row in rows} == {1}
+    assert rows[2][2:] == moved(RED, 2)  # given in two frames, followed in all
+    capsys.readouterr()
+    assert run(video, graphs, tmp_path / "b", "--public-detections", str(det), system="bytetrack") == 2
+    assert "--public-detections is for --model of SiamMOT's graphs" in capsys.readouterr().err
+    words = ["--model", str(graphs), "--tracker", "siammot", "--public-detections", str(det), "-o", str(tmp_path / "c")]
+    assert main(["run", str(video), str(video), *words]) == 2
+    assert "track it alone" in capsys.readouterr().err
+    assert run(video, graphs, tmp_path / "d", "--public-detections", str(tmp_path / "none.txt")) == 2
+    assert not (tmp_path / "d").exists()
+
+
+def test_where_hidden_tracks_are_searched_for(video: Path, graphs: Path, tmp_path: Path) -> None:
+    assert run(video, graphs, tmp_path / "a") == run(video, graphs, tmp_path / "b", "--search-predicted") == 0
+    again = [row[2] for name in "ab" for row in rows_of(tmp_path / name) if row[:2] == [4, 1]]
+    assert again == [moved(RED, 3)[0], moved(RED, 4)[0]]  # from frame 2 in one step, or in two
+
+
+def test_several_streams(video: Path, graphs: Path, tmp_path: Path) -> None:
+    words = ["--model", str(graphs), "--tracker", "siammot", "--device", "cpu", "--save", "mot", "--quiet"]
+    streams = ["--streams", f"one={video}", "--streams", f"two={video}"]
+    assert main(["run", *streams, *words, "--set", "birth_score=0.8", "-o", str(tmp_path / "many")]) == 0
+    assert run(video, graphs, tmp_path / "alone") == 0
+    wanted = rows_of(tmp_path / "alone")
+    assert rows_of(tmp_path / "many/one") == rows_of(tmp_path / "many/two") == wanted
+
+
+def test_other_systems_need_their_parts(graphs: Path, video: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", str(video), "--model", str(graphs), "--tracker", "siammot+", "-o", "nowhere"]) == 2
+    assert "embeddings" in capsys.readouterr().err and not Path("nowhere").exists()
