@@ -263,6 +263,12 @@ def own_network(model: Network) -> Network:
     return model if fork is None else fork()
 
 
+def detect(model: Network, frame: Frame) -> Detections:
+    """All three steps of a network on one frame, for loops that are not here."""
+    tensors, placement = model.preprocess(frame.image)
+    return model.decode(model.infer(tensors), placement)
+
+
 def every(n: int) -> Callable[[Frame], bool]:
     """True for the first frame that it is asked about and each `n`-th one after it: the `look` of `run`.
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NoReturn
 
 from tracker.cli.config import add_flags, load
-from tracker.cli.guidance import GuidanceConfig, pooled
+from tracker.cli.guidance import GuidanceConfig, loop_network
 from tracker.cli.rehearsal import rehearse
 from tracker.cli.run import NetworkConfig, RunConfig, check_model, open_network, open_tracker
 from tracker.cli.state import StateFile
 from tracker.errors import ConfigError
-from tracker.pipeline import every
+from tracker.pipeline import detect, every, own_network
 from tracker.ros import Messages
 from tracker.sinks import RunInfo
 from trackstream_ros.follower import Follower
@@ -85,8 +86,9 @@ def open_follower(config: RunConfig, messages: Messages, frame_rate: float = 30.
     tracker = open_tracker(config, model, frame_rate)
     rehearse(tracker, [], RunInfo(), glides=config.detect_every > 1)
     state = None if config.state is None else StateFile(config.state, tracker, live=True)
+    network = own_network(loop_network(model, config, tracker.plan))
     follower = Follower(
-        pooled(model, config), tracker, messages, model.card.class_names,
+        partial(detect, network), tracker, messages, model.card.class_names,
         step_s=1.0 / frame_rate, look=every(config.detect_every),
     )  # fmt: skip
     return follower, state
