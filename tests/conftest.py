@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,3 +24,11 @@ def shared() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip("needs the project's shared data folder beside the repository")
     return folder
+
+
+@pytest.fixture
+def sigint_reaches_children() -> Iterator[None]:
+    """A shell's background job ignores SIGINT, and its children inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

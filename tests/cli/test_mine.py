@@ -151,6 +151,7 @@ def test_the_defaults_are_those_of_the_parts() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("sigint_reaches_children")
 def test_ctrl_c_leaves_whole_files_only(streets: Path, tmp_path: Path) -> None:
     folder = tmp_path / "videos"
     folder.mkdir()

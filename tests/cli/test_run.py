@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -189,14 +188,6 @@ def test_what_came_before_the_damage_stays_valid(tmp_path: Path, capfd: pytest.C
     assert len([json.loads(line) for line in (out / "tracks.jsonl").read_text().splitlines()]) == 5
     with av.open(str(out / "video.mp4")) as container:
         assert sum(1 for _ in container.decode(video=0)) == 4
-
-
-@pytest.fixture
-def sigint_reaches_children() -> Iterator[None]:
-    """A shell's background job ignores SIGINT, and its children inherit that."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("sigint_reaches_children")
