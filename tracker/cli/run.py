@@ -49,8 +49,8 @@ class NetworkConfig:
 
     model: str | None = option(
         None,
-        "ONNX file (SiamMOT: its folder), a name of `tracker models list`, or 'street' or 'street-video' (built in, know "
-        "the synthetic street only)",
+        "ONNX file (SiamMOT: its folder), a name of `tracker models list`, or 'street' or 'street-video' (built in, "
+        "know the synthetic street only)",
     )
     pull: bool = option(False, "fetch the named model first where it is not on this machine yet")
     family: str | None = option(
