@@ -76,6 +76,6 @@ class RecentClock(StageClock):
 
     def recent(self) -> dict[str, StageFigures]:
         """Every stage that was measured so far, in the clock's order; callable from any thread."""
-        order = {name: place for place, name in enumerate(self._stages)}
+        order = {name: place for place, name in enumerate(list(self._stages))}  # a copy: stages may be added
         rings = sorted(list(self._rings.items()), key=lambda item: order.get(item[0], len(order)))
         return {name: ring.figures() for name, ring in rings}
