@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import pickle
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from exporters.checkpoint import read_checkpoint
 from exporters.raft.network import Raft
 from tracker.errors import ConfigError
 
@@ -61,12 +60,7 @@ def load_checkpoint(path: Path, iterations: int) -> tuple[Raft, str, str]:
     Raises:
         ConfigError: no such checkpoint, or tensors that are missing, unknown or of another shape: all are named.
     """
-    try:
-        data = torch.load(path, map_location="cpu", weights_only=True)
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    except (OSError, RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as reason:
-        why = str(reason).splitlines()[0] if str(reason) else type(reason).__name__
-        raise ConfigError(f"{path} cannot be read as a checkpoint: {why}") from None
+    data, digest = read_checkpoint(path)
     try:
         network, variant = load_state(data, iterations)
     except ConfigError as reason:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from exporters.checkpoint import read_checkpoint
 from exporters.siammot.network import SiamMot
 from tracker.errors import ConfigError
 
@@ -52,12 +50,7 @@ def load_checkpoint(path: Path, network: SiamMot) -> str:
     Raises:
         ConfigError: no such checkpoint, or tensors that are missing, unknown or of another shape: all are named.
     """
-    try:
-        data = torch.load(path, map_location="cpu", weights_only=True)
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    except (OSError, RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as reason:
-        why = str(reason).splitlines()[0] if str(reason) else type(reason).__name__
-        raise ConfigError(f"{path} cannot be read as a checkpoint: {why}") from None
+    data, digest = read_checkpoint(path)
     try:
         load_state(data, network)
     except ConfigError as reason:
