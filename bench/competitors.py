@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import logging
 import sys
 import tempfile
 import warnings
@@ -24,6 +25,8 @@ from bench.result import BenchError
 from bench.scenes import Scene
 from tracker.systems import SYSTEMS, create
 
+OURS, READ = "trackstream ", ", read"
+"""How names of ours begin, and end where the results are read."""
 FRAME_NS = 33_333_333
 NORFAIR: dict[str, dict[str, Any]] = {
     "norfair": {
@@ -70,7 +73,7 @@ class Competitor:
 def ours(name: str) -> Competitor:
     """A system of ours, through the public `Tracker.update(Detections)`."""
     return Competitor(
-        name=f"trackstream {name}",
+        name=f"{OURS}{name}",
         like=name,
         make=lambda: create(name).update,
         prepare=lambda scene: [(detections,) for detections in scene.frames],
@@ -93,7 +96,7 @@ def reading(competitor: Competitor) -> Competitor:
 
     return replace(
         competitor,
-        name=f"{competitor.name}, read",
+        name=f"{competitor.name}{READ}",
         make=make,
         ids=lambda read: read[0].tolist(),
         tables=lambda read: read,
@@ -233,6 +236,8 @@ def boxmot() -> list[Competitor]:
     version = metadata.version("boxmot")
     if int(version.partition(".")[0]) < BOXMOT_LEAST:
         raise ModuleNotFoundError(f"boxmot {version} has another interface, expected {BOXMOT_LEAST} or later")
+    quiet = logging.getLogger("boxmot")  # it tells the parameters of every tracker, and sets its level back
+    quiet.addFilter(lambda record: record.levelno >= logging.WARNING)
 
     def prepare(scene: Scene) -> list[tuple[Any, ...]]:
         return [(np.column_stack([d.boxes, d.scores, np.zeros(len(d))]).astype(np.float64),) for d in scene.frames]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 
 def table(head: list[str], body: list[list[str]]) -> str:
-    """A table; every column after the first is set flush right."""
-    rule = ["---", *["---:"] * (len(head) - 1)]
+    """A table; the first column and columns of words are set flush left, others flush right."""
+    words = [any(row[k][:1].isalpha() for row in body) for k in range(len(head))]
+    rule = ["---" if k == 0 or words[k] else "---:" for k in range(len(head))]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, rule, *body))
 
 

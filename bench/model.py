@@ -1,4 +1,4 @@
-"""A network's three steps, frame by frame, beside ONNX Runtime's own `session.run` on the same tensors.
+"""A network's three steps, frame by frame, beside ONNX Runtime's own `session.run` on the same inputs.
 
 No tracker, no source, no output: images are decoded beforehand. After every frame the bare run takes its turn.
 """
@@ -52,7 +52,7 @@ def measure(case: Case) -> list[Row]:
             with times.time("decode"):
                 detections = network.decode(outputs, placement)
             calls.append(perf_counter_ns() - start)
-            bare.append(run_bare(case.model, tensors))
+            bare.append(run_bare(network.session, network.given))
             objects += len(detections)
             digest.update(np.round(detections.boxes.astype(np.float64), 2).tobytes() + detections.labels.tobytes())
     figures = {"warmup_frames": warmed, **sampler.figures()}

@@ -42,7 +42,7 @@ def execute(arguments: argparse.Namespace) -> tuple[list[Row], list[str]]:
         warm_up(case)
         batches = takes_batches(case.model)
         if not batches:
-            notes.append(f"{case.name} takes one picture at a time: there are no figures with batches")
+            notes.append(f"{case.name} takes no batches: streams go through it one by one")
         for count in arguments.streams:
             for most in (1, count) if batches and count > 1 else (1,):
                 rows.append(measure(case, count, most))
@@ -57,7 +57,8 @@ def measure(case: Case, count: int, most: int) -> Row:
     """
     frames = case.arguments.frames
     pace = LockStep(count)
-    network = Timed(case.model, Times(), bound=case.bound and most == 1)
+    times = Times()
+    network = Timed(case.model, times, bound=case.bound and most == 1)
     digests = []
     with ExitStack() as stack:
         streams = stack.enter_context(Streams(network, max_batch=most))
@@ -80,7 +81,7 @@ def measure(case: Case, count: int, most: int) -> Row:
         f"{count} {how}", summary(steps), objects=digests[0].objects, streams=count,
         figures={
             "fps": round(count * 1e9 / float(np.median(steps)), 2),
-            "mean_batch": round(count * frames / network.calls, 2),
+            "mean_batch": round(count * frames / len(times.ns["infer"]), 2),
             **sampler.figures(),
         },
         tracks_sha256=hashlib.sha256("".join(digest.sha256 for digest in digests).encode()).hexdigest(),

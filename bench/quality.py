@@ -38,8 +38,8 @@ COMBINED = "COMBINED"
 _METRICS = ("hota", "clear", "identity")
 _COUNTS = ("IDSW",)
 
-Report = Callable[[Any, Scene], tuple[Iterable[Any], Any]]
-"""What a call returned, and its scene -> (ids, (N, 4) xyxy boxes in pixels) that the competitor reports."""
+Report = Callable[[Any, tuple[Any, ...], Scene], tuple[Iterable[Any], Any]]
+"""What a call returned, what it was given, and its scene -> (ids, (N, 4) xyxy boxes in pixels) that are reported."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def follow(entry: Entry, scene: Scene) -> MotRows:
     update, numbers = entry.competitor.make(), dict[Any, int]()
     frames, ids, boxes = [], [], [np.zeros((0, 4))]
     for number, given in enumerate(entry.competitor.prepare(scene)):
-        names, places = entry.report(update(*given), scene)
+        names, places = entry.report(update(*given), given, scene)
         here = [numbers.setdefault(name, len(numbers) + 1) for name in names]
         ids += here
         frames += [number] * len(here)
@@ -258,21 +258,20 @@ def _own_report(mine: Competitor) -> Report:
     if tables is None:
         raise BenchError(f"{mine.name} says no boxes")
 
-    def report(returned: Any, scene: Scene) -> tuple[Iterable[Any], Any]:
+    def report(returned: Any, given: tuple[Any, ...], scene: Scene) -> tuple[Iterable[Any], Any]:
         ids, boxes = tables(returned)
         return ids.tolist(), boxes
 
     return report
 
 
-def _of_edgefirst(returned: Any, scene: Scene) -> tuple[Iterable[Any], Any]:
-    """Tracks beside their detections; boxes are shares of the frame."""
-    tracks = [track for track in returned if track is not None]
-    shares = np.reshape([track.tracked_location for track in tracks], (-1, 4))
-    return [track.uuid for track in tracks], shares * ([scene.width, scene.height] * 2)
+def _of_edgefirst(returned: Any, given: tuple[Any, ...], scene: Scene) -> tuple[Iterable[Any], Any]:
+    """A track beside each detection, whose box it gets: its own `tracked_location` is smoothed and lags."""
+    rows = [row for row, track in enumerate(returned) if track is not None]
+    return [returned[row].uuid for row in rows], given[0][rows] * np.array([scene.width, scene.height] * 2)
 
 
-def _of_roboflow(returned: Any, scene: Scene) -> tuple[Iterable[Any], Any]:
+def _of_roboflow(returned: Any, given: tuple[Any, ...], scene: Scene) -> tuple[Iterable[Any], Any]:
     """Detections with ids; -1 is a track that is not reported yet."""
     if returned.tracker_id is None:
         return [], []
@@ -280,18 +279,18 @@ def _of_roboflow(returned: Any, scene: Scene) -> tuple[Iterable[Any], Any]:
     return returned.tracker_id[known].tolist(), returned.xyxy[known]
 
 
-def _of_similari(returned: Any, scene: Scene) -> tuple[Iterable[Any], Any]:
+def _of_similari(returned: Any, given: tuple[Any, ...], scene: Scene) -> tuple[Iterable[Any], Any]:
     """Tracks with their filtered boxes, as in its documentation's examples."""
     boxes = [track.predicted_bbox.as_ltwh() for track in returned]
     return [track.id for track in returned], [(b.left, b.top, b.left + b.width, b.top + b.height) for b in boxes]
 
 
-def _of_norfair(returned: Any, scene: Scene) -> tuple[Iterable[Any], Any]:
+def _of_norfair(returned: Any, given: tuple[Any, ...], scene: Scene) -> tuple[Iterable[Any], Any]:
     """Objects after their first frames, with filtered corners, as its MOTChallenge demo writes them."""
     return [track.id for track in returned], np.reshape([track.estimate for track in returned], (-1, 4))
 
 
-def _of_boxmot(returned: Any, scene: Scene) -> tuple[Iterable[Any], Any]:
+def _of_boxmot(returned: Any, given: tuple[Any, ...], scene: Scene) -> tuple[Iterable[Any], Any]:
     """Rows of x1, y1, x2, y2, id, confidence, class and detection."""
     return returned[:, 4].astype(int).tolist(), returned[:, :4]
 
@@ -324,7 +323,7 @@ READERS: dict[str, tuple[Report, Callable[[Competitor], dict[str, Any]]]] = {
     ),
     "supervision": (
         _of_roboflow,
-        lambda peer: _defaults(importlib.import_module("supervision").ByteTrack),
+        lambda peer: _defaults(type(peer.make().__self__)),  # its name is a stand-in that warns of its end
     ),
     "norfair": (
         _of_norfair,

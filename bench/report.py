@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import pipeline_tables, siammot, streets
+from bench import fast, pipeline_tables, postprocess, siammot, streets, videos
+from bench.competitors import OURS, READ
 from bench.markdown import number, table
 from bench.plot import Line, Range, draw, draw_ranges
 from bench.result import BenchError, Row, read
@@ -89,23 +90,27 @@ def section(found: Result) -> str:
     load = f", load {found['load_before'][0]} before and {found['load_after'][0]} after" if found["load_before"] else ""
     cards = "".join(f", {gpu['name']}, driver {gpu['driver']}" for gpu in system.get("gpus", ()))
     machine = f"{system['cpu']}, {system['cores']} cores{cards}{load}"
-    where = f"{machine}; Python {system['python']}, {versions}; {commit}{dirty}."
-    return f"\n    {found['command']}\n\n{made(found['rows'])}\n{found['time_utc'][:10]}, {where}\n"
+    where = f"{found['time_utc'][:10]}, {machine}; Python {system['python']}, {versions}; {commit}{dirty}."
+    return f"\n    {found['command']}\n\n{made(found['rows'])}\n<sub>{where}</sub>\n"
 
 
 def association(rows: list[Row]) -> str:
-    """One table per mode: scenes down, trackers across."""
+    """For each mode one table per method that peers have too, and one for the rest: scenes down, trackers across."""
     out = []
     for mode, meaning in MODES.items():
         chosen = [row for row in rows if row["mode"] == mode]
-        if not chosen:
-            continue
-        names = list(dict.fromkeys(row["competitor"] for row in chosen))
-        scenes = list(dict.fromkeys((row["scene"], row["objects"]) for row in chosen))
-        cells = {(row["scene"], row["competitor"]): _time_cell(row) for row in chosen}
-        out.append(f"Microseconds per update, {mode} ({meaning}): median / p99, and for peers how many times ours.\n")
-        body = [[s, f"{n:g}", *(cells.get((s, name), "") for name in names)] for s, n in scenes]
-        out.append(table(["scene", "objects", *names], body))
+        if chosen:
+            out.append(
+                f"Microseconds per update, {mode} ({meaning}): median / p99, and for peers how many times ours.\n"
+            )
+        rivals = {row["like"] for row in chosen if not _is_ours(row)}
+        for method in dict.fromkeys(row["like"] if row["like"] in rivals else "" for row in chosen):
+            group = [row for row in chosen if (row["like"] if row["like"] in rivals else "") == method]
+            names = list(dict.fromkeys(row["competitor"] for row in group))
+            scenes = list(dict.fromkeys((row["scene"], row["objects"]) for row in group))
+            cells = {(row["scene"], row["competitor"]): _time_cell(row) for row in group}
+            body = [[s, f"{n:g}", *(cells.get((s, name), "") for name in names)] for s, n in scenes]
+            out.append(table(["scene", "objects", *names], body))
     return "\n".join(out)
 
 
@@ -172,23 +177,26 @@ TABLES: dict[str, Callable[[list[Row]], str]] = {
     "association": association,
     "masks": masks,
     "kernels": kernels,
+    "postprocess": postprocess.tabulate,
     "soak": soak,
     "quality": quality,
     "evaluation": evaluation,
     "streets": streets.tabulate,
     "siammot": siammot.tabulate,
+    "fast": fast.tabulate,
+    "videos": videos.tabulate,
     **pipeline_tables.TABLES,
 }
 """Benchmark -> its table."""
 
 
 def plot(found: Result, mode: str) -> str:
-    """Median time per update against the number of objects, as SVG; synthetic crowds only."""
+    """Median time per update against the number of objects, as SVG; synthetic crowds only, ours read."""
     lines: dict[str, Line] = {}
     for row in found["rows"]:
-        if row["mode"] == mode and row["scene"].startswith("crowd-"):
-            mine = row["competitor"].startswith("trackstream")
-            line = lines.setdefault(row["competitor"], Line(row["competitor"], [], strong=mine))
+        shown = row["competitor"].endswith(READ) or not _is_ours(row)
+        if shown and row["mode"] == mode and row["scene"].startswith("crowd-"):
+            line = lines.setdefault(row["competitor"], Line(row["competitor"], [], strong=_is_ours(row)))
             line.points.append((float(row["scene"].removeprefix("crowd-")), row["us"]["p50"]))
     if not lines:
         raise BenchError("no synthetic crowds in this result: there is nothing to plot; leave --sizes alone")
@@ -203,6 +211,10 @@ def plot_stages(found: Result) -> str:
         for row in found["rows"]
     ]
     return draw_ranges(f"Where a frame's time goes, {found['benchmark']}", "milliseconds: p50, p90 and p99", ranges)
+
+
+def _is_ours(row: Row) -> bool:
+    return str(row["competitor"]).startswith(OURS)
 
 
 def _time_cell(row: Row) -> str:

@@ -19,8 +19,8 @@ SCHEMA = "trackstream.bench/1"
 
 PACKAGES = (
     "trackstream", "numpy", "numba", "lap", "lapx", "scipy", "filterpy", "pycocotools", "edgefirst-tracker", "trackers",
-    "similari-trackers-rs", "supervision", "norfair", "boxmot", "trackeval", "motrics", "onnxruntime-gpu",
-    "onnxruntime", "opencv-python", "av",
+    "similari-trackers-rs", "supervision", "norfair", "boxmot", "ultralytics", "torch", "trackeval", "motrics",
+    "onnxruntime-gpu", "onnxruntime", "opencv-python", "av",
 )  # fmt: skip
 """Packages whose versions a result names; absent ones are left out."""
 

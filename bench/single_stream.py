@@ -1,6 +1,6 @@
 """MLPerf's single stream: the next frame when the last one is done, from the source to a written line; read the p90.
 
-After every frame ONNX Runtime's own `session.run` takes its turn on the same tensors; that time is in no other figure.
+After every frame ONNX Runtime's own `session.run` takes its turn on the same inputs; that time is in no other figure.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def measure(case: Case) -> list[Row]:
     bare: list[int] = []
 
     def compare(frame: Frame, tracks: Tracks) -> None:
-        bare.append(run_bare(case.model, network.tensors))
+        bare.append(run_bare(network.session, network.given))
 
     with quiet_collector(), Sampler(nvml() if case.bound else None) as sampler:
         _, digest = play(

@@ -1,24 +1,27 @@
 """Every duration of every stage, for exact percentiles, and the network's part of a frame split in three.
 
 Stage names are the pipeline's; `session` consists of `h2d` (upload), `infer` and `d2h` (download), each ended by an
-explicit synchronisation. On the CPU, where nothing is uploaded, it is `infer` alone unless buffers are asked for.
+explicit synchronisation, and `keep` where a network needs earlier frames. On the CPU, where nothing is uploaded,
+the first three are `infer` alone unless buffers are asked for.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterator, Mapping
 from time import perf_counter_ns
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.models import Model, Prepared
+from tracker.models import Model, Prepared, Session
+from tracker.models.geometry import Placement
 from tracker.pipeline import StageClock
 from tracker.types import Detections
 
-STAGES = ("source", "preprocess", "h2d", "infer", "d2h", "decode", "associate", "sink")
+STAGES = ("source", "preprocess", "h2d", "infer", "d2h", "keep", "decode", "associate", "sink")
 """In the order of a frame's way."""
 
 
@@ -49,6 +52,8 @@ class Times(StageClock):
 class Timed:
     """A model in the form that `pipeline.run` and `Streams` want, its session's three steps on a clock.
 
+    It has seen nothing yet, whatever the model has, and so has every `for_stream`: passes do not depend on each other.
+
     Args:
         model: the network.
         times: where durations go.
@@ -56,44 +61,57 @@ class Timed:
 
     Attributes:
         session: the model's.
-        tensors: of the last frame.
-        calls: how often the network ran.
+        given: what the session got last, for whichever stream.
     """
 
-    def __init__(self, model: Model, times: StageClock, *, bound: bool) -> None:
+    def __init__(self, model: Model, times: Times, *, bound: bool) -> None:
         self.session = model.session
-        self.tensors: Any = None
-        self.calls = 0
-        self._model = model
+        self.given: dict[str, NDArray[Any]] = {}
+        self._model = model.for_stream()
         self._times = times
         self._binding = model.session.bind() if bound else None
+
+    def for_stream(self) -> Timed:
+        """As the model's; clock, buffers and `given` are shared."""
+        model = self._model.for_stream()
+        if model is self._model:
+            return self
+        other = copy.copy(self)
+        other._model = model
+        return other
 
     def preprocess(self, image: NDArray[np.uint8]) -> Prepared:
         """As the model's."""
         return self._model.preprocess(image)
 
-    def infer(self, tensors: Any) -> dict[str, NDArray[Any]]:
+    def infer(self, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """As the model's, one thread at a time."""
-        self.tensors = tensors
-        self.calls += 1
+        self.given.update(self._model.feed(tensors))
+        outputs = self._run(self.given)
+        if self._model.remembers:
+            with self._times.time("keep"):
+                self._model.keep(self.given, outputs)
+        return outputs
+
+    def _run(self, given: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         if self._binding is None:
             with self._times.time("infer"):
-                return self._model.infer(tensors)
+                return self.session.run(given)
         with self._times.time("h2d"):
-            self._binding.upload(tensors)
+            self._binding.upload(given)
         with self._times.time("infer"):
             self._binding.execute()
         with self._times.time("d2h"):
             return self._binding.download()
 
-    def decode(self, outputs: Any, placement: Any) -> Detections:
+    def decode(self, outputs: Mapping[str, NDArray[Any]], placement: Placement) -> Detections:
         """As the model's."""
         return self._model.decode(outputs, placement)
 
 
-def run_bare(model: Model, tensors: Any) -> int:
+def run_bare(session: Session, given: Mapping[str, NDArray[Any]]) -> int:
     """Time of ONNX Runtime's own `session.run`, in ns: what nobody can do without."""
-    raw = model.session.raw
+    raw = session.raw
     start = perf_counter_ns()
-    raw.run(None, tensors)
+    raw.run(None, given)
     return perf_counter_ns() - start

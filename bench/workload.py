@@ -89,6 +89,14 @@ class Case:
         with open_source(self.address) as source:
             return [frame.image for _, frame in zip(range(count), source, strict=False)]
 
+    def inputs(self, count: int) -> list[dict[str, NDArray[Any]]]:
+        """What the session gets for the first images, one stream of them."""
+        network, given = Timed(self.model, Times(), bound=False), []
+        for image in self.images(count):
+            network.infer(network.preprocess(image).tensors)
+            given.append(dict(network.given))
+        return given
+
     def tracker(self, fps: float | None) -> Any:
         """A fresh one."""
         return create(self.arguments.tracker, frame_rate=fps or 30.0, class_names=self.model.card.class_names or ("",))

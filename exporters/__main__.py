@@ -19,7 +19,10 @@ FAMILIES = {
     "street": "exporters.street",
     "trackrcnn": "exporters.trackrcnn.command",
 }
-"""Family -> module with `add_arguments(parser)`, `execute(arguments, command)` and `typed(words)`."""
+"""Family -> module with `add_arguments(parser)` and `execute(arguments, command)`, where the command is what was typed.
+
+A module whose card says it in another way than `exporters.delivery.typed` has its own `typed(words)`.
+"""
 
 
 def main(words: list[str] | None = None) -> int:
@@ -38,11 +41,12 @@ def main(words: list[str] | None = None) -> int:
         return 2
     options = argparse.ArgumentParser(prog=f"python -m exporters {words[0]}", description=module.__doc__)
     module.add_arguments(options)
+    from exporters.delivery import typed
     from exporters.parity import ParityError
     from tracker.errors import TrackerError
 
     try:
-        return int(module.execute(options.parse_args(words[1:]), module.typed(words)))
+        return int(module.execute(options.parse_args(words[1:]), getattr(module, "typed", typed)(words)))
     except (ParityError, TrackerError, OSError) as reason:
         print(f"error: {reason}", file=sys.stderr)
         return 2

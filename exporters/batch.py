@@ -16,7 +16,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from exporters.parity import LIMIT, ParityError
+from exporters.delivery import draft_file
+from exporters.parity import LIMIT, ParityError, relative_difference
 from tracker.errors import ModelError
 from tracker.models import Session, SessionConfig
 
@@ -28,11 +29,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of this command."""
     parser.add_argument("model", type=Path, help="ONNX file")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.onnx")
-
-
-def typed(words: list[str]) -> str:
-    """What was typed; file names without their folders."""
-    return " ".join(["python -m exporters batch", *(word.rpartition("/")[2] for word in words)])
 
 
 def execute(arguments: argparse.Namespace, command: str) -> int:
@@ -50,7 +46,7 @@ def free_batch(source: Path, target: Path) -> float:
 
     Raises:
         ModelError: not an ONNX model, or its first sides are not 1.
-        ParityError: together they give something else; `target` is not kept.
+        ParityError: together they give something else; `target` is what it was.
     """
     alone = Session(source, SessionConfig("cpu"))
     for spec in (*alone.inputs.values(), *alone.outputs.values()):
@@ -62,12 +58,9 @@ def free_batch(source: Path, target: Path) -> float:
             end.type.tensor_type.shape.dim[0].dim_param = _BATCH
     _keep_first_sides(model.graph)
     del model.graph.value_info[:]  # intermediate shapes said 1
-    onnx.save(model, str(target))
-    try:
-        return _compare(alone, target)
-    except BaseException:
-        target.unlink(missing_ok=True)
-        raise
+    with draft_file(target) as draft:
+        onnx.save(model, str(draft))
+        return _compare(alone, draft)
 
 
 def _keep_first_sides(graph: onnx.GraphProto) -> None:
@@ -84,8 +77,8 @@ def _keep_first_sides(graph: onnx.GraphProto) -> None:
             graph.initializer.append(numpy_helper.from_array(shape, node.input[1]))
 
 
-def _compare(alone: Session, target: Path) -> float:
-    together = Session(target, SessionConfig("cpu"))
+def _compare(alone: Session, path: Path) -> float:
+    together = Session(path, SessionConfig("cpu"))
     random = np.random.default_rng(0)
     pictures = [
         {name: random.random(spec.shape).astype(spec.dtype) for name, spec in alone.inputs.items()}  # type: ignore[arg-type]
@@ -98,7 +91,7 @@ def _compare(alone: Session, target: Path) -> float:
             got = found[name]
             if got.shape != (_TRIED, *wanted.shape[1:]):
                 raise ParityError(f"expected {_TRIED} pictures in {name}, got {list(got.shape)}: not written")
-            worst = max(worst, float(np.abs(got[k] - wanted[0]).max(initial=0) / max(1.0, np.abs(wanted).max())))
-    if not worst <= LIMIT:
+            worst = max(worst, relative_difference(name, got[k], wanted[0]))
+    if worst > LIMIT:
         raise ParityError(f"pictures together and alone differ by {worst:.1e} (limit {LIMIT:.0e}): not written")
     return worst

@@ -1,12 +1,12 @@
 """Put a frame's preparation into the graph: one upload of uint8 pixels per frame is all that crosses the bus.
 
     python -m exporters fuse yolo11n-seg.onnx -o yolo11n-seg-fused.onnx
-    python -m exporters fuse yolo11n-seg.onnx --frame 1920x1080 -o yolo11n-seg-1080p.onnx
+    python -m exporters fuse yolo11n-seg.onnx --frame 1920x1080 --top 300 -o yolo11n-seg-1080p.onnx
 
 The new input is the frame itself, (1, H, W, 3) uint8 BGR; resize, letterbox, channel order and normalisation follow in
 the graph, by the rules on the model's card. With `--frame` all shapes are fixed, as CUDA graphs and TensorRT like them;
 without it the graph works them out for frames of any size. The card of the new file says `fused`, and the model then
-hands over frames as they are.
+hands over frames as they are. `--top` and `--min-score` also leave most of a YOLO head inside (`exporters.sieve`).
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from exporters.parity import ParityError
+from exporters.delivery import draft_file, parse_size
+from exporters.parity import ParityError, relative_difference
+from exporters.sieve import Sieve, check_sieve, choose_sieve, put_behind
 from tracker.errors import ModelError
-from tracker.models import Model, Session, SessionConfig, open_model, write_card
+from tracker.models import Model, Session, SessionConfig, open_model
 from tracker.models.card import Size
 from tracker.models.geometry import place, to_tensor
 
@@ -37,27 +39,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of this command."""
     parser.add_argument("model", type=Path, help="ONNX file")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.onnx")
-    parser.add_argument("--frame", type=_size, metavar="WxH", help="fix the size of the frames; free without it")
+    parser.add_argument("--frame", metavar="WxH", help="fix the size of the frames; free without it")
     parser.add_argument("--family", help="of a file that does not say what it is")
-    parser.add_argument("--size", type=_size, metavar="WxH", help="input of a network that takes any")
-
-
-def typed(words: list[str]) -> str:
-    """What was typed; file names without their folders."""
-    return " ".join(["python -m exporters fuse", *(word.rpartition("/")[2] for word in words)])
+    parser.add_argument("--size", metavar="WxH", help="input of a network that takes any")
+    parser.add_argument(
+        "--top", type=int, metavar="K", help="yolo: only the K places with the best scores leave the graph"
+    )
+    parser.add_argument(
+        "--min-score", type=float, metavar="S", help="yolo: only places with a score above S; their number is free"
+    )
 
 
 def execute(arguments: argparse.Namespace, command: str) -> int:
     """Fuse, check, say what was found."""
-    levels = fuse(arguments.model, arguments.output, arguments.frame, arguments.family, arguments.size)
+    frame = parse_size("--frame", arguments.frame) if arguments.frame else None
+    size = parse_size("--size", arguments.size) if arguments.size else None
+    levels = fuse(
+        arguments.model, arguments.output, frame, arguments.family, size, top=arguments.top,
+        min_score=arguments.min_score,
+    )  # fmt: skip
     print(f"{arguments.output}: its pixels are those of the CPU's preparation to {levels:.2f} of 255 levels")
     return 0
 
 
 def fuse(
-    source: Path, target: Path, frame: Size | None = None, family: str | None = None, size: Size | None = None
+    source: Path,
+    target: Path,
+    frame: Size | None = None,
+    family: str | None = None,
+    size: Size | None = None,
+    *,
+    top: int | None = None,
+    min_score: float | None = None,
 ) -> float:
-    """Write `source` with the frame's preparation inside to `target`.
+    """Write `source` with the frame's preparation inside, and perhaps a sieve for its head, to `target`.
 
     Args:
         source: a file whose family prepares one image by the card's rules alone.
@@ -65,34 +80,35 @@ def fuse(
         frame: (width, height) of all frames; None for any.
         family: of a file that does not say what it is.
         size: (width, height) of the network's input, where the file leaves it free.
+        top: see `Sieve`, as for the next one; both None for all that the head says.
+        min_score: likewise.
 
     Returns:
         The largest difference from the CPU's preparation, in levels of 0..255; at most 1.
 
     Raises:
-        ModelError: not such a model, already fused, or older than opset 11.
-        ParityError: the graph prepares another picture, or gives other outputs; `target` is not kept.
+        ModelError: not such a model, already fused, older than opset 11, or one whose head cannot be sieved.
+        ParityError: the graph prepares another picture, or gives other outputs; `target` is what it was.
     """
     model = open_model(source, family, "cpu", size=size, warmup=False)
-    if model.fused or type(model).preprocess is not Model.preprocess:
+    if model.fused or len(model.session.inputs) > 1 or type(model).preprocess is not Model.preprocess:
         reason = "one that is fused already" if model.fused else f"a {model.family} model, which has more inputs"
         raise ModelError(f"expected a model that takes one prepared image, got {reason}")
+    sieve = choose_sieve(model, top, min_score)
     graph = onnx.load(str(source))
     opset = next((entry.version for entry in graph.opset_import if entry.domain in ("", "ai.onnx")), 0)
     if opset < _OLDEST_OPSET:
         raise ModelError(f"expected opset {_OLDEST_OPSET} or newer, got {opset} in {source}; export it again")
     front = build_front(model, frame)
-    try:
-        levels = _check_pixels(model, front, graph, frame)
-        _put_before(graph.graph, front, model)
-        onnx.save(graph, str(target))
-        image = replace(model.card.image, name=FRAME, layout="nhwc", size=model.size)
-        card = replace(model.card, image=image, facts={**model.card.facts, "fused": True})
-        write_card(target, card)
-        _check_outputs(model, front, graph, target, frame)
-    except BaseException:
-        target.unlink(missing_ok=True)
-        raise
+    levels = _check_pixels(model, front, graph, frame)
+    _put_before(graph.graph, front, model)
+    if sieve is not None:
+        put_behind(graph, sieve)
+    image = replace(model.card.image, name=FRAME, layout="nhwc", size=model.size)
+    facts = {**model.card.facts, "fused": True, **({} if sieve is None else sieve.facts)}
+    with draft_file(target, replace(model.card, image=image, facts=facts)) as draft:
+        onnx.save(graph, str(draft))
+        _check_outputs(model, front, graph, draft, frame, sieve)
     return levels
 
 
@@ -247,8 +263,12 @@ def _check_pixels(model: Model, front: Front, graph: onnx.ModelProto, frame: Siz
     return worst
 
 
-def _check_outputs(model: Model, front: Front, graph: onnx.ModelProto, target: Path, frame: Size | None) -> None:
+def _check_outputs(
+    model: Model, front: Front, graph: onnx.ModelProto, path: Path, frame: Size | None, sieve: Sieve | None
+) -> None:
     """The new file computes from a frame what the old one computes from the prepared image.
+
+    Of a sieved head only the scores are compared, and its nodes alone: places of equal scores may change their order.
 
     Raises:
         ParityError: it does not.
@@ -256,18 +276,13 @@ def _check_outputs(model: Model, front: Front, graph: onnx.ModelProto, target: P
     image = _images(frame)[0]
     tensor = _front_alone(model, front, graph)(image)
     wanted = model.infer({model.image_spec.name: tensor.astype(model.image_spec.dtype)})
-    got = Session(target, SessionConfig("cpu")).run({FRAME: image[None]})
+    got = Session(path, SessionConfig("cpu")).run({FRAME: image[None]})
     limit = _LIMITS[str(model.image_spec.dtype)]
+    if sieve is not None:
+        check_sieve(sieve, graph, wanted[sieve.name])
+        wanted[sieve.name] = np.sort(sieve.scores(sieve.keep(wanted[sieve.name])))
+        got[sieve.name] = np.sort(sieve.scores(got[sieve.name]))
     for name, array in wanted.items():
-        most = max(1.0, float(np.abs(array).max(initial=0)))
-        worst = float(np.abs(got[name].astype(np.float64) - array).max(initial=0)) / most
-        if not worst <= limit:
+        worst = relative_difference(name, got[name], array)
+        if worst > limit:
             raise ParityError(f"the fused graph's {name} differs by {worst:.1e} (limit {limit:.0e})")
-
-
-def _size(text: str) -> Size:
-    width, _, height = text.partition("x")
-    try:
-        return int(width), int(height)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected WIDTHxHEIGHT, got {text!r}") from None

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from exporters.parity import ParityError
+from exporters.delivery import draft_file
+from exporters.parity import ParityError, relative_difference
 from tracker.errors import ModelError
 from tracker.models import Session, SessionConfig
 
@@ -29,11 +30,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of this command."""
     parser.add_argument("model", type=Path, help="ONNX file of float32")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.onnx")
-
-
-def typed(words: list[str]) -> str:
-    """What was typed; file names without their folders."""
-    return " ".join(["python -m exporters half", *(word.rpartition("/")[2] for word in words)])
 
 
 def execute(arguments: argparse.Namespace, command: str) -> int:
@@ -51,7 +47,7 @@ def halve(source: Path, target: Path) -> float:
 
     Raises:
         ModelError: not an ONNX model, without weights of float32, or with inputs of another type.
-        ParityError: the copy's outputs are not finite or differ by more than `LIMIT`; `target` is not kept.
+        ParityError: the copy's outputs are not finite or differ by more than `LIMIT`; `target` is what it was.
     """
     whole = Session(source, SessionConfig("cpu"))
     for spec in whole.inputs.values():
@@ -64,26 +60,19 @@ def halve(source: Path, target: Path) -> float:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # one for every weight below float16's least number
-        onnx.save(convert_float_to_float16(model, keep_io_types=False), str(target))
-    try:
-        return _compare(whole, target)
-    except BaseException:
-        target.unlink(missing_ok=True)
-        raise
+        model = convert_float_to_float16(model, keep_io_types=False)
+    with draft_file(target) as draft:
+        onnx.save(model, str(draft))
+        return _compare(whole, draft)
 
 
-def _compare(whole: Session, target: Path) -> float:
-    half, random, worst = Session(target, SessionConfig("cpu")), np.random.default_rng(0), 0.0
-    given = {}
+def _compare(whole: Session, path: Path) -> float:
+    half, random, given = Session(path, SessionConfig("cpu")), np.random.default_rng(0), {}
     for name, spec in whole.inputs.items():
         shape = [side or (1 if k == 0 else _FREE_SIDE) for k, side in enumerate(spec.shape)]
         given[name] = random.random(shape, np.float32)
     got = half.run({name: array.astype(half.inputs[name].dtype) for name, array in given.items()})
-    for name, wanted in whole.run(given).items():
-        if not np.isfinite(got[name]).all():
-            raise ParityError(f"{name} is not finite in float16: not written")
-        most = max(1.0, float(np.abs(wanted).max(initial=0)))
-        worst = max(worst, float(np.abs(got[name].astype(np.float64) - wanted).max(initial=0)) / most)
-    if not worst <= LIMIT:
+    worst = max(relative_difference(name, got[name], wanted) for name, wanted in whole.run(given).items())
+    if worst > LIMIT:
         raise ParityError(f"float16 and float32 differ by {worst:.1e} (limit {LIMIT:.0e}): not written")
     return worst

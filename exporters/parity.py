@@ -1,4 +1,4 @@
-"""Does the ONNX file compute what the torch network computes? A file that does not is not kept."""
+"""Does an ONNX file compute what it should: what torch, or the file that it was made from, computes?"""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LIMIT = 1e-4  # of the largest magnitude of an output
 
 
 class ParityError(Exception):
-    """ONNX and torch disagree; the file has been removed."""
+    """A file computes something else; it does not get to its place."""
 
 
 def check_parity(
@@ -25,7 +25,7 @@ def check_parity(
     """Run the file in ONNX Runtime on the CPU and compare every output on every input.
 
     Args:
-        path: ONNX file; removed if it fails.
+        path: ONNX file.
         network: the truth: same inputs -> arrays in the order of the file's outputs.
         inputs: arrays for the file's input, or tuples of one array for each of its inputs.
         limit: largest allowed difference, relative to an output's largest magnitude (at least 1).
@@ -36,40 +36,43 @@ def check_parity(
     Raises:
         ParityError: an output is missing, has another shape, is not finite or differs by more than `limit`.
     """
-    worst = 0.0
-    try:
-        run = _runner(path)
-        for i, given in enumerate(inputs):
-            tensors = given if isinstance(given, tuple) else (given,)
-            worst = max(worst, _compare(run(*tensors), network(*tensors), i))
-            if worst > limit:
-                raise ParityError(f"ONNX and torch differ by {worst:.1e} (limit {limit:.0e}) on input {i}: not written")
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
+    session, worst = open_graph(path), 0.0
+    names, outputs = ([end.name for end in ends] for ends in (session.get_inputs(), session.get_outputs()))
+    for i, given in enumerate(inputs):
+        tensors = given if isinstance(given, tuple) else (given,)
+        found, wanted = session.run(None, dict(zip(names, tensors, strict=True))), network(*tensors)
+        if len(found) != len(wanted):
+            raise ParityError(f"expected {len(wanted)} outputs, got {', '.join(outputs)}: not written")
+        for name, got, truth in zip(outputs, found, wanted, strict=True):
+            worst = max(worst, relative_difference(name, got, truth))
+        if worst > limit:
+            raise ParityError(f"ONNX and torch differ by {worst:.1e} (limit {limit:.0e}) on input {i}: not written")
     return worst
 
 
-def _runner(path: Path) -> Callable[..., list[Any]]:
+def open_graph(path: Path) -> Any:
+    """The `onnxruntime.InferenceSession` of a file, on the CPU.
+
+    Raises:
+        ParityError: it does not open.
+    """
     import onnxruntime
 
     try:
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     except Exception as reason:  # ONNX Runtime has one exception class per status code and no common root
-        raise ParityError(f"ONNX Runtime does not open the exported file: {reason}") from None
-    names = [spec.name for spec in session.get_inputs()]
-    return lambda *tensors: session.run(None, dict(zip(names, tensors, strict=True)))
+        raise ParityError(f"ONNX Runtime does not open {path.name}: {str(reason).splitlines()[0]}") from None
 
 
-def _compare(got: Sequence[Any], wanted: Sequence[NDArray[np.float32]], index: int) -> float:
-    """Largest relative difference of all outputs."""
-    if [a.shape for a in got] != [b.shape for b in wanted]:
-        raise ParityError(
-            f"expected outputs of shapes {[b.shape for b in wanted]} on input {index}, got {[a.shape for a in got]}"
-        )
-    worst = 0.0
-    for a, b in zip(got, wanted, strict=True):
-        if not np.isfinite(a).all() or not np.isfinite(b).all():
-            raise ParityError(f"an output is not finite on input {index}: not written")
-        worst = max(worst, float(np.abs(a - b).max(initial=0) / max(1.0, float(np.abs(b).max(initial=0)))))
-    return worst
+def relative_difference(name: str, got: NDArray[Any], wanted: NDArray[Any]) -> float:
+    """Largest difference of an output from the truth, of the truth's largest magnitude (at least 1); 0 of empty ones.
+
+    Raises:
+        ParityError: another shape, or numbers that are not finite.
+    """
+    if got.shape != wanted.shape:
+        raise ParityError(f"expected {name} of shape {wanted.shape}, got {got.shape}: not written")
+    if not np.isfinite(got).all() or not np.isfinite(wanted).all():
+        raise ParityError(f"{name} is not finite: not written")
+    most = max(1.0, float(np.abs(wanted).max(initial=0)))
+    return float(np.abs(got.astype(np.float64) - wanted).max(initial=0)) / most

@@ -9,13 +9,9 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
 import pickle
-import shlex
-import sys
 import tempfile
 import time
-import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,10 +19,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from exporters import delivery
+from exporters.delivery import draft_file, say
 from exporters.network import Maps, StreetNet
 from exporters.parity import check_parity
 from exporters.quality import measure, validation_moments
 from exporters.scenes import MOMENTS, fill_pool
+from exporters.tracing import trace_graph
 from exporters.training import MEAN, STD, Recipe, train
 from exporters.warm_start import load_weights
 from tracker.errors import ConfigError
@@ -38,7 +37,6 @@ from tracker.sources.street import STREET_CLASSES
 INPUTS = ("image", "previous")
 OUTPUTS = {"semantic": "semantic", "heat": "heat", "offset": "offset", "motion": "motion", "features": "embedding"}
 """Meaning in the card -> field of `Maps`, which is the output's name."""
-OPSET = 17
 FUSION = {"threshold": 0.1, "window": 9, "centres": 200, "reach": 20.0, "min_area": 40, "homeless": "stuff"}
 SOURCE = (
     "trained by `{command}` on rendered frames of tracker.sources.street only: "
@@ -125,10 +123,8 @@ def write_model(network: StreetNet, recipe: Recipe, path: Path, source: str) -> 
     Raises:
         ParityError: ONNX Runtime and torch disagree; nothing is written.
     """
-    draft = path.with_name(f".{path.name}.part")
-    try:
+    with draft_file(path) as draft:
         export(network, recipe.size, draft)
-        graph = draft.read_bytes()
         card = describe(network, recipe, source)
         write_card(draft, card)
         moments = list(validation_moments())
@@ -141,11 +137,7 @@ def write_model(network: StreetNet, recipe: Recipe, path: Path, source: str) -> 
         worst = check_parity(draft, lambda *given: run(network, *given), [*pairs, *map(tuple, noise)])
         say(f"largest difference between ONNX Runtime and torch: {worst:.1e} of an output's magnitude")
         figures = measure(model, moments).figures()
-        draft.write_bytes(graph)
         write_card(draft, replace(card, facts={**card.facts, "validation": figures}))
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
     return figures
 
 
@@ -172,16 +164,8 @@ def describe(network: StreetNet, recipe: Recipe, source: str) -> ModelCard:
 
 def export(network: StreetNet, size: tuple[int, int], path: Path) -> None:
     """Write the bare graph: batch 1, fixed size, batch normalisation folded into the convolutions."""
-    network.eval()
     image = torch.zeros(1, 3, size[1], size[0])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of the TorchScript exporter, which folds BatchNorm
-        warnings.filterwarnings("ignore", "Constant folding", UserWarning)  # padding is left to ONNX Runtime
-        torch.onnx.export(
-            network, (image, image), str(path), opset_version=OPSET, dynamo=False,
-            input_names=list(INPUTS), output_names=list(Maps._fields),
-        )  # fmt: skip
+    trace_graph(network, (image, image), path, INPUTS, Maps._fields)
 
 
 @torch.no_grad()
@@ -190,17 +174,9 @@ def run(network: StreetNet, image: NDArray[np.float32], previous: NDArray[np.flo
     return [output.numpy() for output in network.eval()(torch.from_numpy(image), torch.from_numpy(previous))]
 
 
-def say(text: str) -> None:
-    """A line of progress on stderr."""
-    print(text, file=sys.stderr, flush=True)
-
-
-def typed(arguments: list[str]) -> str:
-    """The command line as it belongs into the card: without folders of this machine, which are nobody's business."""
+def typed(words: list[str]) -> str:
+    """The command line as it belongs into the card: without what else was kept, which changes nothing."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for flag in ("--cache", "--save-checkpoint", "--start"):
-        parser.add_argument(flag, type=Path)
-    own, kept = parser.parse_known_args(arguments)
-    if own.start is not None:
-        kept += ["--start", own.start.name]
-    return "python -m exporters " + shlex.join(kept)
+    for flag in ("--cache", "--save-checkpoint"):
+        parser.add_argument(flag)
+    return delivery.typed(parser.parse_known_args(words)[1])

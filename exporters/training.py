@@ -1,4 +1,4 @@
-"""Losses and the training loop of the embedded network: plain torch on a few CPU cores, stopped by the clock.
+"""Losses and training of the embedded network.
 
 Source of the losses: Panoptic-DeepLab, arXiv:1911.10194 (hard pixels, L1 offsets); Objects as Points,
 arXiv:1904.07850, equation 1 (heatmap); In Defense of the Triplet Loss, arXiv:1703.07737 (batch-hard, soft margin), over
@@ -8,11 +8,9 @@ vectors pooled from masks and within a class, as in MOTSNet, arXiv:1912.02096.
 from __future__ import annotations
 
 import copy
-import math
-import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from exporters.network import HEAD_STRIDE, VECTOR, Maps, StreetNet
+from exporters.optimisation import faster_in_bfloat16, made_ahead, optimise
 from exporters.scenes import MOMENTS, Pool, Sample, cut_sample, draw_light
 from exporters.warm_start import calibrate, load_weights
 
@@ -186,23 +185,20 @@ def centre_loss(logits: Tensor, truth: Tensor) -> Tensor:
 
 
 def samples_forever(pool: Pool, recipe: Recipe) -> Iterator[Batch]:
-    """Batches without end, each street once per round; the next two are cut while the network learns."""
+    """Batches without end, each street once per round; the next ones are cut while the network learns."""
     rng = np.random.default_rng(recipe.seed)
 
     def streets() -> Iterator[int]:
         while True:
             yield from rng.permutation(-(-len(pool) // MOMENTS)).tolist()
 
-    source = streets()
-
-    def choose() -> list[tuple[int, int]]:
-        return [(next(source), int(rng.integers(1 << 62))) for _ in range(recipe.streets)]
-
-    with ThreadPoolExecutor(1) as worker:
-        waiting: list[Future[Batch]] = [worker.submit(make_batch, pool, recipe, choose()) for _ in range(2)]
+    def jobs() -> Iterator[Callable[[], Batch]]:
+        source = streets()
         while True:
-            waiting.append(worker.submit(make_batch, pool, recipe, choose()))
-            yield waiting.pop(0).result()
+            chosen = [(next(source), int(rng.integers(1 << 62))) for _ in range(recipe.streets)]
+            yield partial(make_batch, pool, recipe, chosen)
+
+    return made_ahead(jobs())
 
 
 def make_batch(pool: Pool, recipe: Recipe, chosen: list[tuple[int, int]]) -> Batch:
@@ -240,29 +236,15 @@ def train(pool: Pool, recipe: Recipe, report: Callable[[str], None]) -> StreetNe
         first = next(batches)
         calibrate(network, first.image, first.before)
     network = network.to(memory_format=torch.channels_last)
-    average = copy.deepcopy(network).eval().requires_grad_(False)
     optimizer = torch.optim.AdamW(_groups(network, recipe), lr=recipe.rate)
     half = prefers_bfloat16(network, next(batches))
+    report(f"{recipe.streets} streets a step, {'bfloat16' if half else 'float32'}")
     network.train()
-    began, spoke, step = time.monotonic(), 0.0, 0
-    means = np.zeros(len(Losses._fields))
-    while True:
-        seconds = time.monotonic() - began
-        passed = seconds / (60 * recipe.minutes) if recipe.steps is None else step / recipe.steps
-        if passed >= 1:
-            break
-        for group in optimizer.param_groups:
-            group["lr"] = group["share"] * recipe.rate * learning_rate(passed)
-        parts = take_step(network, optimizer, next(batches), recipe, half=half)
-        step += 1
-        _follow(average, network, min(recipe.average, (1 + step) / (10 + step)))
-        means += (np.array(parts) - means) * max(0.02, 1 / step)
-        if time.monotonic() - spoke > 15:
-            spoke = time.monotonic()
-            text = " ".join(f"{name} {value:.3f}" for name, value in zip(Losses._fields, means, strict=True))
-            report(f"{100 * passed:3.0f} %, {seconds:.0f} s, step {step}, losses {text}")
-    report(f"{step} steps of {recipe.streets} streets, {'bfloat16' if half else 'float32'}")
-    return average
+
+    def step() -> dict[str, float]:
+        return dict(zip(Losses._fields, take_step(network, optimizer, next(batches), recipe, half=half), strict=True))
+
+    return optimise(network, optimizer, step, recipe, report)
 
 
 def take_step(
@@ -283,22 +265,15 @@ def _pictures(batch: Batch) -> list[Tensor]:
     return [picture.to(memory_format=torch.channels_last) for picture in (batch.image, batch.before)]
 
 
-def learning_rate(passed: float) -> float:
-    """Share of the highest rate at a share of the time: linear warm-up over 5 %, then a cosine to zero."""
-    return min(passed / 0.05 + 0.01, 0.5 + 0.5 * math.cos(math.pi * passed), 1.0)
-
-
 def prefers_bfloat16(network: StreetNet, batch: Batch) -> bool:
-    """True where this processor runs forward and backward faster in bfloat16; tried, not guessed."""
-    trial = copy.deepcopy(network).train()
-    seconds = {False: math.inf, True: math.inf}
-    for half in (False, True) * 3:  # the first round warms up, a busy machine may spoil another
-        began = time.perf_counter()
-        with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            outputs = trial(*_pictures(batch))
-        sum(output.float().mean() for output in outputs).backward()
-        seconds[half] = min(seconds[half], time.perf_counter() - began)
-    return seconds[True] < seconds[False]
+    """See `faster_in_bfloat16`."""
+    trial, pictures = copy.deepcopy(network).train(), _pictures(batch)
+
+    def forward() -> Tensor:
+        means: Tensor = sum(output.float().mean() for output in trial(*pictures))
+        return means
+
+    return faster_in_bfloat16(forward)
 
 
 def _groups(network: StreetNet, recipe: Recipe) -> list[dict[str, object]]:
@@ -311,12 +286,3 @@ def _groups(network: StreetNet, recipe: Recipe) -> list[dict[str, object]]:
             params = [p for p in own if (p.ndim >= 2) == matrix]
             groups.append({"params": params, "weight_decay": recipe.decay if matrix else 0.0, "share": share})
     return groups
-
-
-@torch.no_grad()
-def _follow(average: nn.Module, network: nn.Module, decay: float) -> None:
-    for slow, fast in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
-        if slow.dtype.is_floating_point:
-            slow.lerp_(fast, 1 - decay)
-        else:
-            slow.copy_(fast)

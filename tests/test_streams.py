@@ -165,11 +165,39 @@ def test_a_graph_that_only_says_that_it_takes_batches(caplog: pytest.LogCaptureF
     assert net.sizes[2] == 1 and "one by one: a reshape inside says 1" in caplog.text
 
 
+def test_frames_of_several_sizes_are_not_one_batch() -> None:
+    """A network with the preparation inside gets frames as they are."""
+
+    class Whole(Net):
+        def preprocess(self, image: np.ndarray):
+            return {"n": np.full((1, image.shape[1]), float(image[0, 0, 0]))}, "placement"
+
+        def infer(self, tensors):
+            return super().infer({"n": tensors["n"][:, :1]})
+
+    class Wide(File):
+        def __iter__(self):
+            for frame in super().__iter__():
+                yield Frame(frame.index, frame.time_s, frame.image.repeat(2, axis=1))
+
+    net, sinks = Whole(batches=True, delay_s=0.002), [Memory() for _ in range(3)]
+    streams = Streams(net)
+    for k, (source, sink) in enumerate(zip([File(40), File(40), Wide(20)], sinks, strict=True)):
+        streams.add(f"s{k}", stream(source, sink))
+    outcomes = streams.run()
+    assert [outcome.error for outcome in outcomes.values()] == [None] * 3
+    assert [sink.seen for sink in sinks] == [list(range(n)) for n in (40, 40, 20)]
+    assert max(net.sizes) == 2, "those of one size still go together"
+
+
 def test_batches_need_a_free_first_side_everywhere() -> None:
     assert takes_batches(Net(batches=True)) and not takes_batches(Net())
     half = Net(batches=True)
     half.session.outputs = {"n": SimpleNamespace(shape=(1, 1))}
     assert not takes_batches(half) and not takes_batches(SimpleNamespace())  # type: ignore[arg-type]
+    remembering = Net(batches=True)
+    remembering.for_stream = lambda: Net(batches=True)  # type: ignore[attr-defined]
+    assert not takes_batches(remembering), "one picture before for all would be another stream's"
 
 
 def brightness(path: Path) -> Path:

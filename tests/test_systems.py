@@ -84,3 +84,8 @@ def test_walkers_keep_their_ids(name):
 def test_bad_names_and_values(name, given, said):
     with pytest.raises(ConfigError, match=said):
         create(name, **given)
+
+
+def test_numbers_of_numpy_are_numbers():
+    found = plan("bytetrack", max_coast_frames=np.int64(3), high_score=np.float64(0.5))
+    assert found == plan("bytetrack", max_coast_frames=3, high_score=0.5)

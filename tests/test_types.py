@@ -12,7 +12,8 @@ import pytest
 from tracker.errors import DetectionsError, FrameError, TrackerError
 from tracker.masks import Masks
 from tracker.systems import create
-from tracker.types import (
+from tracker.types import Detections, Flow, Frame, Panoptic, Tracks, TrackState
+from tracker.types.tracks import (
     BLOCK_BOXES,
     BLOCK_BYTES,
     BLOCK_HITS,
@@ -23,12 +24,6 @@ from tracker.types import (
     BLOCK_SOURCE,
     BLOCK_STATES,
     BLOCK_UNMATCHED,
-    Detections,
-    Flow,
-    Frame,
-    Panoptic,
-    Tracks,
-    TrackState,
     tracks_of_block,
 )
 
@@ -57,9 +52,11 @@ def test_empty_is_a_value() -> None:
         ({"boxes": BOX, "scores": [np.inf]}, "finite scores"),
         ({"boxes": [[3, 2, 1, 4]], "scores": [1]}, "x2 >= x1"),
         ({"boxes": BOX, "scores": [1], "labels": [-1]}, "class indices >= 0"),
-        ({"boxes": BOX, "scores": [1], "labels": [0.5]}, "labels as int32 numbers"),
+        ({"boxes": BOX, "scores": [1], "labels": [0.5]}, "labels as whole numbers"),
         ({"boxes": [["a", 1, 2, 3]], "scores": [1]}, "boxes as float32 numbers"),
+        ({"boxes": [[0, 0, 1e300, 1]], "scores": [1]}, "finite boxes.*row 0"),
         ({"boxes": BOX, "scores": [1], "masks": Masks.empty(5, 5, 2)}, "one mask per box"),
+        ({"boxes": BOX, "scores": [1], "masks": np.ones((1, 5, 5))}, "tracker.Masks, got ndarray; Masks.from_dense"),
         ({"boxes": BOX, "scores": [1], "embeddings": np.zeros((2, 4))}, "embeddings of shape"),
         ({"boxes": BOX, "scores": [1], "embeddings": [[np.nan]]}, "finite embeddings"),
         ({"boxes": BOX, "scores": [1], "embeddings": [1.0]}, r"embeddings of shape \(1, D\), got \(1,\)"),
@@ -67,7 +64,7 @@ def test_empty_is_a_value() -> None:
         ({"boxes": BOX, "scores": [1], "centres": [[1, np.inf]]}, "finite centres.*row 0"),
         ({"boxes": BOX, "scores": [1], "offsets": np.zeros((2, 2))}, "offsets of shape"),
         ({"boxes": BOX, "scores": [1], "offsets": "far"}, "offsets as float32 numbers"),
-        ({"boxes": BOX, "scores": [1], "track_ids": [1.5]}, "track_ids as int64 numbers"),
+        ({"boxes": BOX, "scores": [1], "track_ids": [1.5]}, "track_ids as whole numbers, got 1.5"),
         ({"boxes": BOX, "scores": [1], "track_ids": [1, 2]}, "expected 1 track_ids"),
         ({"boxes": BOX * 2, "scores": [1, 1], "track_ids": [3, 3]}, r"each track once, -1 for none; got \[3 3\]"),
     ],
@@ -84,6 +81,8 @@ def test_from_array_takes_the_rows_bytetrack_users_have() -> None:
     assert detections.labels.tolist() == [4, 0] and detections.scores.tolist() == pytest.approx([0.9, 0.1])
     with pytest.raises(DetectionsError, match="x1 y1 x2 y2 score"):
         Detections.from_array(np.zeros((2, 7)))
+    with pytest.raises(DetectionsError, match="expected rows as float64 numbers, got list"):
+        Detections.from_array([[0, 1, 2, 3, 0.9], [5, 6]])  # type: ignore[arg-type]
 
 
 def test_select_keeps_masks_embeddings_and_picture_with_their_rows() -> None:

@@ -1,4 +1,4 @@
-"""Kernels on packed mask bits; `Masks` owns the layout and is their only caller.
+"""Kernels on packed mask bits; `Masks` owns the layout, and calls them.
 
 A crop `rect` (x0, y0, x1, y1) keeps its rows in words on the image's 64-pixel grid: bit k of a word is pixel 64*i + k.
 Their slow twins are plain numpy on dense stacks and pycocotools, in tests/test_masks.py.
@@ -107,11 +107,11 @@ def pack_labels(labels, count, rects, starts, words):
                 continue
             r = rects[label - 1]
             at = starts[label - 1] + (y - r[1]) * _across(r) - r[0] // 64
-            _set_run(words, at, first, x)
+            set_run(words, at, first, x)
 
 
 @inlined
-def _set_run(words, at, first, end):
+def set_run(words, at, first, end):
     """Set pixels [first, end) of the row whose word for pixel 0 would be `at`."""
     last = end - 1
     low = ~np.uint64(0) << np.uint64(first & 63)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from tracker import pipeline
 from tracker.association.mining import Vetoes, find_payoff, link_segments
-from tracker.errors import ConfigError, DetectionsError, FormatError, FrameError, SinkError
+from tracker.errors import ConfigError, DetectionsError, FormatError, FrameError, SinkError, why
 from tracker.formats import FORMATS
 from tracker.formats.frame_objects import FrameObjects
 from tracker.formats.writers import Writer
@@ -280,4 +280,4 @@ def _remove(path: Path) -> None:
 
 
 def _failed(path: Path, error: OSError) -> SinkError:
-    return SinkError(f"cannot write {path}: {(error.strerror or str(error)).lower()}")
+    return SinkError(f"cannot write {path}: {why(error)}")

@@ -63,3 +63,8 @@ class ModelNotFoundError(ModelError, FileNotFoundError):
 
 class ProviderError(ModelError, RuntimeError):
     """The asked device is not the one that really runs."""
+
+
+def why(error: BaseException) -> str:
+    """What the system or a library says went wrong, as the end of one line of ours."""
+    return str(getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0].lower()

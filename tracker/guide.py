@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -48,6 +49,12 @@ class MotionSource(Protocol):
     def follow(self, frame: Frame, tracks: Tracks) -> None:
         """Remember the tracks of the frame that `predict` saw last, and forget those that ended."""
 
+    def dump(self) -> dict[str, NDArray[Any]]:
+        """All that is remembered between two frames, as plain arrays."""
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Remember what `dump` gave; SnapshotError if that was another network's."""
+
     def reset(self) -> None:
         """Forget all tracks."""
 
@@ -69,6 +76,11 @@ class Guided:
         motion: adds a row for each track where a network finds it again, for plans with given motion.
         looks: adds identity vectors, for plans that compare embeddings.
         deadline: says which of these a frame goes without to come in time.
+
+    Attributes:
+        tracker: the tracker.
+        motion: learned motion, None without.
+        deadline: None for as long as it takes.
     """
 
     def __init__(
@@ -81,7 +93,8 @@ class Guided:
         deadline: Deadline | None = None,
     ) -> None:
         self.tracker = tracker
-        self._flow, self._camera, self._motion, self._looks = flow, camera, motion, looks
+        self.motion = motion
+        self._flow, self._camera, self._looks = flow, camera, looks
         self.deadline = deadline
         self._epoch = 0
 
@@ -101,7 +114,8 @@ class Guided:
         optional = {need for stage in self.plan.stages if stage.combine == "best" for need in stage.needs}
         stands_on = self.plan.needs - optional
         looks = self._looks is not None and "embeddings" not in stands_on
-        return ("flow",) * (self._flow is not None) + ("embeddings",) * looks + ("detector",)
+        asked = {"flow": self._flow is not None, "embeddings": looks, "detector": True}
+        return tuple(step for step, possible in asked.items() if possible)
 
     def update(self, detections: Detections, frame: Frame | None = None, *, time_s: float | None = None) -> Tracks:
         """As `Tracker.update`; the frame is what all guides look at."""
@@ -118,8 +132,8 @@ class Guided:
             else:
                 with self._timed(frame, "flow"):
                     given["flow"] = self._flow.update(frame)
-        if self._motion is not None:
-            detections = self._motion.predict(frame, detections)
+        if self.motion is not None:
+            detections = self.motion.predict(frame, detections)
         if self._camera is not None:
             given["camera"] = self._camera.estimate(frame, detections.boxes)
         if self._looks is not None and detections.looked and "embeddings" not in shed:
@@ -128,8 +142,8 @@ class Guided:
         if shed:
             detections = replace(detections, shed=shed)
         tracks = self.tracker.update(detections, frame, time_s=time_s, **given)
-        if self._motion is not None:
-            self._motion.follow(frame, tracks)
+        if self.motion is not None:
+            self.motion.follow(frame, tracks)
         if self.deadline is not None:
             self.deadline.finish(frame)
         return tracks
@@ -142,8 +156,8 @@ class Guided:
         self.tracker.reset()
         self._epoch = 0
         self._forget_pictures()
-        if self._motion is not None:
-            self._motion.reset()
+        if self.motion is not None:
+            self.motion.reset()
 
     def _forget_pictures(self) -> None:
         for source in (self._flow, self._camera):

@@ -96,7 +96,7 @@ class Streams:
 
     Args:
         model: one network for all; `infer` is called by one thread, `preprocess` and `decode` by several.
-        max_batch: frames that go through the network together; 1 where the graph takes one picture only.
+        max_batch: frames that go through the network together; 1 where `takes_batches` says no.
         on_end: called with a stream's name and outcome, in its thread, when it is over.
 
     Raises:
@@ -207,12 +207,18 @@ class Streams:
 
     def _serve(self, lanes: list[_Lane], pool: ThreadPoolExecutor) -> None:
         taken = pool.map(_Lane.take, lanes) if len(lanes) > 1 else map(_Lane.take, lanes)
-        batch = []
+        batches: dict[tuple[Any, ...], list[tuple[_Lane, _Prepared]]] = {}
         for lane, item in zip(lanes, taken, strict=True):
             if item is not None and item.tensors is None:  # nobody looks
                 lane.put(item)
-            elif item is not None:
-                batch.append((lane, item))
+            elif item is not None:  # a network that prepares frames itself gets them in several sizes
+                sizes = tuple(tensor.shape for tensor in item.tensors.values()) if len(lanes) > 1 else ()
+                batches.setdefault(sizes, []).append((lane, item))
+        for batch in batches.values():
+            self._infer(batch)
+
+    def _infer(self, batch: list[tuple[_Lane, _Prepared]]) -> None:
+        """Hand every stream its outputs, or the reason why there are none."""
         start = perf_counter_ns()
         together = self._infer_together([item for _, item in batch]) if len(batch) > 1 else None
         for k, (lane, item) in enumerate(batch):
@@ -253,7 +259,9 @@ class Streams:
 
 
 def takes_batches(model: Network) -> bool:
-    """True where every input and output of the model's graph leaves its first side free."""
+    """True where the model remembers no frames, and every input and output of its graph leaves its first side free."""
+    if own_network(model) is not model:
+        return False
     session = getattr(model, "session", None)
     specs = [*session.inputs.values(), *session.outputs.values()] if session is not None else []
     return bool(specs) and all(spec.shape and spec.shape[0] is None for spec in specs)

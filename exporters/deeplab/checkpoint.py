@@ -15,8 +15,6 @@ width, in, out (depthwise ones height, width, channels, 1).
 
 from __future__ import annotations
 
-import hashlib
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from exporters.checkpoint import list_misfits, read_arrays
 from exporters.deeplab.network import DeepLab, Layout, Size
 from tracker.errors import ConfigError
 
@@ -34,7 +33,6 @@ _NOT_OURS = ("save_counter", "global_step", "optimizer", "step", "_CHECKPOINTABL
 _NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
 _COUNTER = ".num_batches_tracked"
 _STEM, _CLASSES = "encoder/_stem/_conv/kernel", "semantic_last_layer/kernel"
-_LISTED = 8
 
 
 def official_names(network: DeepLab) -> dict[str, str]:
@@ -65,13 +63,7 @@ def load_checkpoint(path: Path, *, motion: bool, crop: Size) -> tuple[DeepLab, s
     Raises:
         ConfigError: no such file, or variables that are missing, unknown or of another shape: all are named.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            given = {name: file[name] for name in file.files}
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as reason:
-        why = str(reason).splitlines()[0] if str(reason) else type(reason).__name__
-        raise ConfigError(f"{path} cannot be read as an .npz file of variables: {why}") from None
+    given, digest = read_arrays(path)
     try:
         variables = wanted_variables(given)
         network = DeepLab(layout_of(variables, motion=motion), crop)
@@ -119,17 +111,10 @@ def load_state(variables: Mapping[str, NDArray[Any]], network: DeepLab) -> None:
         for name, tensor in placed.items()
         if tensor.shape != own[name].shape
     ]
-    problems = [
-        f"{what} {len(found)}: {', '.join(found[:_LISTED])}{' ...' if len(found) > _LISTED else ''}"
-        for what, found in (
-            ("missing", sorted(set(names.values()) - set(variables))),
-            ("unknown", sorted(set(variables) - set(names.values()))),
-            ("of another shape", sorted(misshapen)),
-        )
-        if found
-    ]
-    if problems:
-        raise ConfigError("; ".join(problems))
+    missing, unknown = set(names.values()) - set(variables), set(variables) - set(names.values())
+    misfits = list_misfits({"missing": missing, "unknown": unknown, "of another shape": misshapen})
+    if misfits:
+        raise ConfigError(misfits)
     network.load_state_dict(placed, strict=False)  # the counters are not there, everything else was compared
 
 

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
-import shlex
-import sys
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +13,13 @@ from numpy.typing import NDArray
 
 from exporters.deeplab.checkpoint import load_checkpoint
 from exporters.deeplab.network import HEAD_STRIDE, STRIDE, DeepLab, Layout, Size, initialise
-from exporters.parity import LIMIT, ParityError
+from exporters.delivery import draft_file, parse_size, say
+from exporters.parity import LIMIT, check_parity
+from exporters.tracing import trace_graph
 from tracker.errors import ConfigError
 from tracker.formats.class_set import KITTI_STEP, MOTCHALLENGE_STEP
-from tracker.models.card import ImageInput, ModelCard, write_card
+from tracker.models.card import ImageInput, ModelCard
 
-OPSET = 17
 POSTPROCESSING = {"threshold": 0.1, "window": 13, "centres": 400, "homeless": "void"}
 """Of deeplab2's configurations; the window is in input pixels, where deeplab2 looks for centres."""
 
@@ -61,8 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def write_file(arguments: argparse.Namespace, command: str, *, motion: bool) -> int:
     """Make the file; `command` is what the user typed, for the card."""
     dataset = DATASETS[arguments.dataset]
-    size = dataset.size if arguments.size is None else parse_size("--size", arguments.size)
-    crop = size if arguments.crop is None else parse_size("--crop", arguments.crop)
+    rule = {"least": STRIDE + 1, "step": STRIDE, "over": 1}
+    size = dataset.size if arguments.size is None else parse_size("--size", arguments.size, **rule)
+    crop = size if arguments.crop is None else parse_size("--crop", arguments.crop, **rule)
     if crop[0] > size[0] or crop[1] > size[1]:
         raise ConfigError(f"expected --crop within --size {size[0]}x{size[1]}, got {crop[0]}x{crop[1]}")
     if not 0 < arguments.width <= 1:
@@ -78,21 +76,9 @@ def write_file(arguments: argparse.Namespace, command: str, *, motion: bool) -> 
         raise ConfigError(f"{arguments.dataset} has {len(dataset.names)} classes, the weights {network.layout.classes}")
     card = describe(network.layout, dataset, size, source=source, digest=digest)
     name = f"{'motion' if motion else 'panoptic'}-deeplab-{size[0]}x{size[1]}.onnx"
-    arguments.output.mkdir(parents=True, exist_ok=True)
     worst = write_model(network, card, arguments.output / name)
     say(f"{arguments.output / name}: largest difference between ONNX Runtime and torch, of an output's: {worst:.1e}")
     return 0
-
-
-def parse_size(flag: str, text: str) -> Size:
-    """Width and height of a text like 1249x385."""
-    try:
-        width, height = (int(side) for side in text.lower().split("x"))
-    except ValueError:
-        raise ConfigError(f"expected {flag} as WIDTHxHEIGHT, got {text!r}") from None
-    if min(width, height) <= STRIDE or width % STRIDE != 1 or height % STRIDE != 1:
-        raise ConfigError(f"expected {flag} in multiples of {STRIDE} plus 1, at least 33x33, got {text!r}")
-    return width, height
 
 
 def describe(layout: Layout, dataset: Dataset, size: Size, *, source: str = "", digest: str = "") -> ModelCard:
@@ -123,29 +109,15 @@ def write_model(network: DeepLab, card: ModelCard, path: Path) -> float:
         ParityError: ONNX Runtime and torch disagree; nothing is written.
     """
     assert card.image.size is not None
-    draft = path.with_name(f".{path.name}.draft")
-    try:
+    with draft_file(path, card) as draft:
         export(network, card.image.size, draft)
-        worst = check_graph(draft, network, card.image.size)
-        write_card(draft, card)
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
-    return worst
+        return check_graph(draft, network, card.image.size)
 
 
 def export(network: DeepLab, size: Size, path: Path) -> None:
     """Write the bare graph of one input size."""
-    import onnx
-
-    given = next(examples(network, size))
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # of the TorchScript exporter: deprecation, shapes that are fixed on purpose
-        torch.onnx.export(
-            network.eval(), tuple(torch.from_numpy(array) for array in given.values()), str(path),
-            opset_version=OPSET, dynamo=False, input_names=list(network.inputs), output_names=list(network.outputs),
-        )  # fmt: skip
-    onnx.checker.check_model(str(path))
+    given = [torch.from_numpy(array) for array in next(examples(network, size)).values()]
+    trace_graph(network, given, path, network.inputs, network.outputs)
 
 
 def check_graph(path: Path, network: DeepLab, size: Size, limit: float = LIMIT) -> float:
@@ -157,23 +129,12 @@ def check_graph(path: Path, network: DeepLab, size: Size, limit: float = LIMIT) 
     Raises:
         ParityError: a file that does not run, another shape, numbers not finite or that differ by more than `limit`.
     """
-    import onnxruntime
 
-    try:
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    except Exception as reason:  # ONNX Runtime has one exception class per status code and no common root
-        raise ParityError(f"ONNX Runtime does not open the exported file: {str(reason).splitlines()[0]}") from None
-    worst = 0.0
-    for given in examples(network, size):
-        with torch.no_grad():
-            wanted = [tensor.numpy() for tensor in network(*(torch.from_numpy(array) for array in given.values()))]
-        for name, got, want in zip(network.outputs, session.run(list(network.outputs), given), wanted, strict=True):
-            if got.shape != want.shape or not np.isfinite(got).all() or not np.isfinite(want).all():
-                raise ParityError(f"expected finite {name} of shape {want.shape}, got {got.shape}: not written")
-            worst = max(worst, float(np.abs(got - want).max() / max(1.0, float(np.abs(want).max()))))
-        if worst > limit:
-            raise ParityError(f"ONNX and torch differ by {worst:.1e} (limit {limit:.0e}): not written")
-    return worst
+    @torch.no_grad()
+    def run(*given: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        return [tensor.numpy() for tensor in network(*(torch.from_numpy(array) for array in given))]
+
+    return check_parity(path, run, [tuple(given.values()) for given in examples(network, size)], limit)
 
 
 def examples(network: DeepLab, size: Size) -> Iterator[dict[str, NDArray[np.float32]]]:
@@ -190,14 +151,3 @@ def examples(network: DeepLab, size: Size) -> Iterator[dict[str, NDArray[np.floa
         (patches, np.roll(patches, (3, -8), (2, 3)), spot),
     ):
         yield {name: array.astype(np.float32) for name, array in zip(network.inputs, values, strict=False)}
-
-
-def say(text: str) -> None:
-    """A line of progress on stderr."""
-    print(text, file=sys.stderr, flush=True)
-
-
-def typed(words: list[str]) -> str:
-    """The command line as it belongs into the card: without the folders, which are nobody's business."""
-    kept = [str(Path(word).name) if "/" in word and not word.startswith("-") else word for word in words]
-    return "python -m exporters " + shlex.join(kept)

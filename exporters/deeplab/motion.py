@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import argparse
 
-from exporters.deeplab.command import add_arguments, typed, write_file
+from exporters.deeplab.command import add_arguments, write_file
 
-__all__ = ["add_arguments", "execute", "typed"]
+__all__ = ["add_arguments", "execute"]
 
 
 def execute(arguments: argparse.Namespace, command: str) -> int:

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from exporters.maskrcnn.graph import Detector
-from exporters.parity import LIMIT, ParityError
+from exporters.parity import LIMIT, ParityError, relative_difference
 from tracker.errors import ModelError
 from tracker.models.session import Session, SessionConfig
 
@@ -127,11 +127,7 @@ def _demand_shared(what: str, common: int, *counts: int) -> None:
 
 
 def _difference(key: str, mine: NDArray[Any], truth: NDArray[Any]) -> float:
-    if mine.shape != truth.shape:
-        raise ParityError(f"expected {key} of shape {truth.shape}, got {mine.shape}: not written")
-    if not np.isfinite(mine).all() or not np.isfinite(truth).all():
-        raise ParityError(f"{key} is not finite: not written")
-    worst = float(np.abs(mine - truth).max(initial=0) / max(1.0, float(np.abs(truth).max(initial=0))))
+    worst = relative_difference(key, mine, truth)
     if worst > LIMIT:
         raise ParityError(f"ONNX and torch differ by {worst:.1e} (limit {LIMIT:.0e}) in {key}: not written")
     return worst

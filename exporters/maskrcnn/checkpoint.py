@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from exporters.checkpoint import read_checkpoint
+from exporters.checkpoint import list_misfits, read_checkpoint
 from exporters.maskrcnn.network import Layout, MaskRcnn
 from tracker.errors import ConfigError
 
@@ -22,7 +22,6 @@ _RENAMED = (
 )
 _OLD_MASK = re.compile(r"^roi_heads\.mask_head\.mask_fcn(\d+)\.(weight|bias)$")
 _COUNTER = ".num_batches_tracked"  # of normalisations that learn; nobody needs it here
-_LISTED = 8
 
 
 def load_checkpoint(path: Path) -> tuple[MaskRcnn, str]:
@@ -79,7 +78,7 @@ def layout_of(state: Mapping[str, Tensor]) -> Layout:
         "classes": "roi_heads.box_predictor.cls_score.weight",
     }  # fmt: skip
     missing = [name for name in telling.values() if name not in state]
-    blocks = tuple(_count(state, f"backbone.body.layer{i}.") for i in range(1, 5))
+    blocks = tuple(count_parts(state, f"backbone.body.layer{i}.") for i in range(1, 5))
     missing += [f"backbone.body.layer{i}.0.conv1.weight" for i, count in enumerate(blocks, 1) if count == 0]
     if missing:
         raise ConfigError(f"missing {len(missing)}: {', '.join(missing)}")
@@ -94,28 +93,22 @@ def load_state(state: Mapping[str, Tensor], network: MaskRcnn) -> None:
     """
     misfits = find_misfits(state, network)
     if misfits:
-        raise ConfigError("; ".join(misfits))
+        raise ConfigError(misfits)
     network.load_state_dict(state, strict=False)  # the counters are not there, everything else was compared
 
 
-def find_misfits(state: Mapping[str, Tensor], network: MaskRcnn) -> list[str]:
-    """Which tensors are missing, unknown or of another shape, a phrase for each kind; no phrase where all fit."""
+def find_misfits(state: Mapping[str, Tensor], network: MaskRcnn) -> str:
+    """Which tensors are missing, unknown or of another shape; "" where all fit."""
     own = {name: tensor for name, tensor in network.state_dict().items() if not name.endswith(_COUNTER)}
     misshapen = [
         f"{name} {list(state[name].shape)} instead of {list(own[name].shape)}"
-        for name in sorted(set(own) & set(state))
+        for name in set(own) & set(state)
         if own[name].shape != state[name].shape
     ]
-    return [
-        f"{what} {len(names)}: {', '.join(names[:_LISTED])}{' ...' if len(names) > _LISTED else ''}"
-        for what, names in (
-            ("missing", sorted(set(own) - set(state))),
-            ("unknown", sorted(set(state) - set(own))),
-            ("of another shape", misshapen),
-        )
-        if names
-    ]
+    missing, unknown = set(own) - set(state), set(state) - set(own)
+    return list_misfits({"missing": missing, "unknown": unknown, "of another shape": misshapen})
 
 
-def _count(state: Mapping[str, Tensor], prefix: str) -> int:
+def count_parts(state: Mapping[str, Tensor], prefix: str) -> int:
+    """How many parts with tensors a prefix has: as many as there are names after it."""
     return len({name[len(prefix) :].split(".")[0] for name in state if name.startswith(prefix)})

@@ -6,27 +6,26 @@ Nothing is written where ONNX Runtime and torch disagree, or where the checkpoin
 from __future__ import annotations
 
 import argparse
-import os
-import shlex
-import sys
-import tempfile
-import warnings
 from pathlib import Path
 
+import onnx
 import torch
 
+from exporters.delivery import draft_file, parse_size, say_worst
 from exporters.maskrcnn.agreement import INSIGHTS, Insight, check_graph, examples
 from exporters.maskrcnn.checkpoint import load_checkpoint
 from exporters.maskrcnn.graph import Design, Detector
 from exporters.maskrcnn.network import MaskRcnn
+from exporters.tracing import trace_graph
 from tracker.errors import ConfigError
-from tracker.models.card import ImageInput, ModelCard, write_card
-from tracker.models.coco import COCO_CLASSES
+from tracker.models.card import IMAGENET_MEAN, IMAGENET_STD, ImageInput, ModelCard
+from tracker.models.coco import COCO_CLASSES, COCO_IDS
 from tracker.models.download import pull
 from tracker.models.registry import find
 
-OPSET = 17
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+SMALLEST = 64
+"""Least width and height of an input."""
+
 PUBLISHED = {
     "maskrcnn_resnet50_fpn": "torchvision-maskrcnn",
     "maskrcnn_resnet50_fpn_v2": "torchvision-maskrcnn-v2",
@@ -34,8 +33,6 @@ PUBLISHED = {
 """torchvision's name -> entry of the model registry, which pins address and SHA-256."""
 
 _SCHEME = "torchvision:"
-COCO_IDS = [i for i in range(1, 91) if i not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)]
-"""torchvision's label of each of COCO's 80 classes."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,33 +63,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace, command: str) -> int:
     """Make the file; `command` is what the user typed, for the card."""
-    if arguments.proposals < 1 or arguments.detections < 1:
-        raise ConfigError(
-            f"expected at least one proposal and one detection, got {arguments.proposals}, {arguments.detections}"
-        )
     design = Design(
-        size=parse_size(arguments.size), proposals=arguments.proposals, detections=arguments.detections,
-        features=arguments.features,
+        size=parse_size("--size", arguments.size, least=SMALLEST), proposals=arguments.proposals,
+        detections=arguments.detections, features=arguments.features,
     )  # fmt: skip
     path, licence = locate(arguments.weights, offline=arguments.offline)
     network, digest = load_checkpoint(path)
     names = tuple(arguments.names.split(",")) if arguments.names else None
     card = describe(network, design, names, licence=licence, source=f"exported by `{command}`", digest=digest)
-    worst = write_model(network, design, arguments.output, card)
-    figures = ", ".join(f"{name} {value:.1e}" for name, value in worst.items())
-    say(f"{arguments.output}: largest difference between ONNX Runtime and torch, of an output's magnitude: {figures}")
+    say_worst(arguments.output, write_model(network, design, arguments.output, card))
     return 0
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """Width and height of a text like 1333x800."""
-    try:
-        width, height = (int(side) for side in text.lower().split("x"))
-    except ValueError:
-        raise ConfigError(f"expected --size as WIDTHxHEIGHT, got {text!r}") from None
-    if width < 64 or height < 64:
-        raise ConfigError(f"expected --size of at least 64x64, got {text!r}")
-    return width, height
 
 
 def locate(weights: str, *, offline: bool = False) -> tuple[Path, str]:
@@ -131,7 +111,9 @@ def describe(
         family="maskrcnn",
         task="segment",
         class_names=names,
-        image=ImageInput(name="image", size=design.size, mean=MEAN, std=STD, resize="letterbox-corner"),
+        image=ImageInput(
+            name="image", size=design.size, mean=IMAGENET_MEAN, std=IMAGENET_STD, resize="letterbox-corner"
+        ),
         outputs={key: key for key in outputs},
         licence=licence,
         source=source,
@@ -161,52 +143,26 @@ def write_model(network: MaskRcnn, design: Design, path: Path, card: ModelCard) 
 def write_detector(detector: Detector, path: Path, card: ModelCard) -> dict[str, float]:
     """As `write_model`, for a detector of any kind."""
     detector.eval()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".maskrcnn-", dir=path.parent) as folder:
-        draft = Path(folder, path.name)
+    with draft_file(path, card) as draft:
         export(detector, draft)
         worst = check_graph(draft, detector)
         drop_outputs(draft, INSIGHTS)
-        write_card(draft, card)
-        os.replace(draft, path)
     return worst
 
 
 def export(detector: Detector, path: Path) -> None:
     """Write the bare graph with its `INSIGHTS`; the number of rows is free, the size of the image is not."""
-    import onnx
-
-    graph = Insight(detector).eval()
-    given = next(examples(detector))
-    free = [name for name in detector.outputs if name not in detector.fixed]
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # of the TorchScript exporter: deprecation, shapes that are fixed on purpose
-        torch.onnx.export(
-            graph, tuple(torch.from_numpy(given[key]) for key in graph.inputs), str(path),
-            opset_version=OPSET, dynamo=False, input_names=list(graph.inputs), output_names=list(graph.outputs),
-            dynamic_axes={key: {0: "rows"} for key in free},
-        )  # fmt: skip
-    onnx.checker.check_model(str(path))
+    graph, given = Insight(detector), next(examples(detector))
+    tensors = [torch.from_numpy(given[key]) for key in graph.inputs]
+    axes = {key: {0: "rows"} for key in detector.outputs if key not in detector.fixed}
+    trace_graph(graph, tensors, path, graph.inputs, graph.outputs, dynamic_axes=axes)
 
 
 def drop_outputs(path: Path, names: tuple[str, ...]) -> None:
     """Take outputs from a graph; what computes them stays, as other outputs need it."""
-    import onnx
-
     model = onnx.load(path)
     kept = [output for output in model.graph.output if output.name not in names]
     del model.graph.output[:]
     model.graph.output.extend(kept)
     onnx.checker.check_model(model)
     onnx.save(model, path)
-
-
-def say(text: str) -> None:
-    """A line of progress on stderr."""
-    print(text, file=sys.stderr, flush=True)
-
-
-def typed(words: list[str]) -> str:
-    """The command line as it belongs into the card: without the folders, which are nobody's business."""
-    kept = [str(Path(word).name) if "/" in word and not word.startswith("-") else word for word in words]
-    return "python -m exporters " + shlex.join(kept)

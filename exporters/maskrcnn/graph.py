@@ -29,6 +29,7 @@ from exporters.maskrcnn.heads import (
 )
 from exporters.maskrcnn.network import MaskRcnn
 from exporters.maskrcnn.operators import pool, suppress
+from tracker.errors import ConfigError
 
 _MULTIPLE = 32  # of the sides that the pyramid needs
 _LEAST_PROPOSAL, _LEAST_BOX = 1e-3, 1e-2  # px a side
@@ -48,6 +49,9 @@ class Design:
         detections: best ones kept, K.
         step: rows come in multiples of it.
         features: pyramid level (2 ... 5) that is an output, too; None for none.
+
+    Raises:
+        ConfigError: no proposal, or no detection.
     """
 
     size: tuple[int, int] = (1333, 800)
@@ -59,6 +63,12 @@ class Design:
     detections: int = 100
     step: int = 20
     features: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.proposals < 1 or self.detections < 1:
+            raise ConfigError(
+                f"expected at least one proposal and one detection, got {self.proposals}, {self.detections}"
+            )
 
     @property
     def padded(self) -> tuple[int, int]:

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from exporters.maskrcnn.graph import Design, Detector
 from exporters.maskrcnn.heads import LARGEST_GROWTH, are_wider, clip_boxes, decode_boxes
@@ -137,8 +136,3 @@ def spread(cell: Tensor, height: int, width: int, stride: int) -> Tensor:
     """Anchors (height * width * K, 4) of a level from those of its first cell (K, 4), rows first."""
     y, x = torch.meshgrid(torch.arange(height) * stride, torch.arange(width) * stride, indexing="ij")
     return (torch.stack([x, y, x, y], -1)[:, :, None] + cell).reshape(-1, 4)
-
-
-def pad_to(image: Tensor, size: tuple[int, int], padded: tuple[int, int]) -> Tensor:
-    """Zeros at the right and below, from (width, height) to another."""
-    return functional.pad(image, (0, padded[0] - size[0], 0, padded[1] - size[1]))

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from exporters.checkpoint import read_checkpoint
-from exporters.maskrcnn.checkpoint import load_state
+from exporters.maskrcnn.checkpoint import count_parts, load_state
 from exporters.motsnet.network import Abn, Layout, Motsnet
 from tracker.errors import ConfigError
 
@@ -77,7 +77,7 @@ def layout_of(state: Mapping[str, Tensor]) -> Layout:
         "masking": "roi_head.conv.conv1.weight", "classes": "roi_head.roi_msk.weight",
     }  # fmt: skip
     missing = [name for name in telling.values() if name not in state]
-    blocks = tuple(_count(state, f"body.backbone.mod{i}.") for i in range(2, 6))
+    blocks = tuple(count_parts(state, f"body.backbone.mod{i}.") for i in range(2, 6))
     missing += [f"body.backbone.mod{i}.block1.convs.conv1.weight" for i, n in enumerate(blocks, 2) if n == 0]
     if missing:
         raise ConfigError(f"missing {len(missing)}: {', '.join(missing)}")
@@ -85,8 +85,4 @@ def layout_of(state: Mapping[str, Tensor]) -> Layout:
     tracking, vector = 0, 0
     if "track_head.fc1.weight" in state and "track_head.fc2.weight" in state:
         tracking, vector = len(state["track_head.fc1.weight"]), len(state["track_head.fc2.weight"]) // sizes["classes"]
-    return Layout(blocks, extra=_count(state, "body.fpn.extra."), tracking=tracking, vector=vector, **sizes)
-
-
-def _count(state: Mapping[str, Tensor], prefix: str) -> int:
-    return len({name[len(prefix) :].split(".")[0] for name in state if name.startswith(prefix)})
+    return Layout(blocks, extra=count_parts(state, "body.fpn.extra."), tracking=tracking, vector=vector, **sizes)

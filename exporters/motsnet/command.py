@@ -10,17 +10,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from exporters.maskrcnn.command import MEAN, STD, parse_size, say, typed, write_detector
+from exporters.delivery import parse_size, say, say_worst
+from exporters.maskrcnn.command import SMALLEST, write_detector
 from exporters.motsnet.checkpoint import load_checkpoint
 from exporters.motsnet.graph import POOLINGS, MotsnetDesign, MotsnetDetector
 from tracker.errors import ConfigError
-from tracker.models.card import ImageInput, ModelCard
-
-__all__ = ["add_arguments", "describe", "execute", "typed"]
+from tracker.models.card import IMAGENET_MEAN, IMAGENET_STD, ImageInput, ModelCard
 
 COLOURS = {
     "vistas": ((0.41738699, 0.45732192, 0.46886091), (0.25685097, 0.26509955, 0.29067996)),
-    "imagenet": (MEAN, STD),
+    "imagenet": (IMAGENET_MEAN, IMAGENET_STD),
 }
 """Mean and deviation of a network's input; seamseg's configurations for Vistas and Cityscapes say the first."""
 
@@ -51,12 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace, command: str) -> int:
     """Make the file; `command` is what the user typed, for the card."""
-    if arguments.proposals < 1 or arguments.detections < 1:
-        raise ConfigError(
-            f"expected at least one proposal and one detection, got {arguments.proposals}, {arguments.detections}"
-        )
     design = MotsnetDesign(
-        size=parse_size(arguments.size), proposals=arguments.proposals, detections=arguments.detections,
+        size=parse_size("--size", arguments.size, least=SMALLEST), proposals=arguments.proposals,
+        detections=arguments.detections,
         features=arguments.features, pooling=arguments.pooling, head=not arguments.no_head,
         anchor_scale=arguments.anchor_scale,
     )  # fmt: skip
@@ -65,12 +61,11 @@ def execute(arguments: argparse.Namespace, command: str) -> int:
     names = tuple(arguments.names.split(","))
     card = describe(detector, names, arguments.colours, source=f"exported by `{command}`", digest=digest)
     worst = write_detector(detector, arguments.output, card)
-    figures = ", ".join(f"{name} {value:.1e}" for name, value in worst.items())
     if passed:
         say(f"{arguments.weights}: {passed} tensors of a semantic head were passed over")
     if "embeddings" not in detector.outputs:
         say(f"{arguments.output}: no tracking head, no identity vectors; --no-head or --features 2 give some")
-    say(f"{arguments.output}: largest difference between ONNX Runtime and torch, of an output's magnitude: {figures}")
+    say_worst(arguments.output, worst)
     return 0
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from exporters.checkpoint import read_checkpoint
+from exporters.checkpoint import list_misfits, read_checkpoint
 from exporters.raft.network import Raft
 from tracker.errors import ConfigError
 
@@ -33,7 +33,6 @@ _TORCHVISION = (
 """What torchvision calls what the authors call otherwise, applied in this order."""
 
 _TWICE = re.compile(r"(layer\d\.0)\.norm3\.")  # the authors' blocks hold the norm of their short cut under two names
-_LISTED = 8
 
 
 def official_names(network: Raft, layout: str) -> dict[str, str]:
@@ -84,16 +83,12 @@ def load_state(data: Any, iterations: int = 12) -> tuple[Raft, str]:
         elif given[official].shape != own[name].shape:
             misshapen.append(f"{official} {list(given[official].shape)} instead of {list(own[name].shape)}")
     torn = [alias for alias, name in aliases.items() if name in given and not torch.equal(given[alias], given[name])]
-    unknown = sorted(set(given) - set(names.values()) - set(aliases))
-    complaints = [
-        f"{what} {len(found)}: {', '.join(found[:_LISTED])}{' ...' if len(found) > _LISTED else ''}"
-        for what, found in (
-            ("missing", missing), ("unknown", unknown), ("of another shape", misshapen), ("not as its twin", torn),
-        )
-        if found
-    ]  # fmt: skip
-    if complaints:
-        raise ConfigError(f"taken as {variant!r} with the names of {layout}; {'; '.join(complaints)}")
+    unknown = set(given) - set(names.values()) - set(aliases)
+    misfits = list_misfits(
+        {"missing": missing, "unknown": unknown, "of another shape": misshapen, "not as its twin": torn}
+    )
+    if misfits:
+        raise ConfigError(f"taken as {variant!r} with the names of {layout}; {misfits}")
     network.load_state_dict({name: given[official] for name, official in names.items()})
     return network, variant
 

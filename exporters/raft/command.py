@@ -7,10 +7,6 @@ the checkpoint holds other tensors.
 from __future__ import annotations
 
 import argparse
-import os
-import shlex
-import sys
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,15 +14,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from exporters.parity import ParityError
+from exporters.delivery import draft_file, parse_size, say
+from exporters.parity import ParityError, open_graph
 from exporters.raft.checkpoint import load_checkpoint
 from exporters.raft.network import SMALLEST, STRIDE, Raft
+from exporters.tracing import trace_graph
 from tracker.errors import ConfigError
-from tracker.models.card import ImageInput, ModelCard, write_card
+from tracker.models.card import ImageInput, ModelCard
 from tracker.models.download import pull
 from tracker.models.registry import Entry, find
 
-OPSET = 17
 LIMIT_PX = 1e-3
 """Largest difference between ONNX Runtime and torch."""
 WEIGHTS = {"torchvision:raft_small": "torchvision-raft-small", "torchvision:raft_large": "torchvision-raft-large"}
@@ -49,14 +46,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace, command: str) -> int:
     """Make the file; `command` is what the user typed, for the card."""
-    size = parse_size(arguments.size)
+    size = parse_size("--size", arguments.size, least=SMALLEST, step=STRIDE)
     if not 1 <= arguments.iterations <= 64:
         raise ConfigError(f"expected --iterations in 1..64, got {arguments.iterations}")
     entry = find(WEIGHTS[arguments.weights]) if arguments.weights in WEIGHTS else None
     network, variant, digest = load_checkpoint(_fetched(arguments.weights, entry), arguments.iterations)
     source = f"exported by `{command}`" + (f" from {entry.source}" if entry else "")
     card = describe(variant, size, arguments.iterations, source, digest, entry.licence if entry else "")
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
     worst = write_model(network, card, arguments.output)
     say(f"{arguments.output}: RAFT {variant}, largest difference between ONNX Runtime and torch: {worst:.1e} px")
     return 0
@@ -70,17 +66,6 @@ def _fetched(weights: str, entry: Entry | None) -> Path:
     if weights.startswith("torchvision:"):
         raise ConfigError(f"expected --weights to be a file, {' or '.join(WEIGHTS)}, got {weights!r}")
     return Path(weights)
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """Width and height of a text like 512x288."""
-    try:
-        width, height = (int(side) for side in text.lower().split("x"))
-    except ValueError:
-        raise ConfigError(f"expected --size as WIDTHxHEIGHT, got {text!r}") from None
-    if min(width, height) < SMALLEST or width % STRIDE or height % STRIDE:
-        raise ConfigError(f"expected --size in multiples of {STRIDE}, at least {SMALLEST}x{SMALLEST}, got {text!r}")
-    return width, height
 
 
 def describe(
@@ -110,29 +95,15 @@ def write_model(network: Raft, card: ModelCard, path: Path) -> float:
         ParityError: ONNX Runtime and torch disagree; nothing is written.
     """
     assert card.image.size is not None
-    draft = path.with_name(f".{path.name}.draft")
-    try:
+    with draft_file(path, card) as draft:
         export(network, card.image.size, draft)
-        worst = check_flow(draft, network, card.image.size)
-        write_card(draft, card)
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
-    return worst
+        return check_flow(draft, network, card.image.size)
 
 
 def export(network: Raft, size: tuple[int, int], path: Path) -> None:
     """Write the bare graph, its iterations one after the other."""
-    import onnx
-
-    images = tuple(torch.zeros(1, 3, size[1], size[0]) for _ in range(2))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the TorchScript exporter: deprecation, shapes that are fixed on purpose
-        torch.onnx.export(
-            network.eval(), images, str(path), opset_version=OPSET, dynamo=False,
-            input_names=["image1", "image2"], output_names=["flow"],
-        )  # fmt: skip
-    onnx.checker.check_model(str(path))
+    images = [torch.zeros(1, 3, size[1], size[0]) for _ in range(2)]
+    trace_graph(network, images, path, ["image1", "image2"], ["flow"])
 
 
 def check_flow(path: Path, network: Raft, size: tuple[int, int], limit_px: float = LIMIT_PX) -> float:
@@ -141,13 +112,7 @@ def check_flow(path: Path, network: Raft, size: tuple[int, int], limit_px: float
     Raises:
         ParityError: a file that does not run, another shape, numbers that are not finite or differ too much.
     """
-    import onnxruntime
-
-    try:
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    except Exception as reason:  # ONNX Runtime has one exception class per status code and no common root
-        raise ParityError(f"ONNX Runtime does not open the exported file: {str(reason).splitlines()[0]}") from None
-    worst = 0.0
+    session, worst = open_graph(path), 0.0
     for before, after in examples(size):
         got = session.run(None, {"image1": before, "image2": after})[0]
         with torch.no_grad():
@@ -168,14 +133,3 @@ def examples(size: tuple[int, int]) -> Iterator[Pair]:
     image = (coarse[:, :, :height, :width] + rng.uniform(0, 55, (1, 3, height, width))).astype(np.float32)
     for shift in ((3, -7), (-24, 40)):
         yield image, np.roll(image, shift, (2, 3))
-
-
-def say(text: str) -> None:
-    """A line of progress on stderr."""
-    print(text, file=sys.stderr, flush=True)
-
-
-def typed(words: list[str]) -> str:
-    """The command line as it belongs into the card: without the folders, which are nobody's business."""
-    kept = [str(Path(word).name) if "/" in word and not word.startswith("-") else word for word in words]
-    return "python -m exporters " + shlex.join(kept)

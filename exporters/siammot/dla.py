@@ -7,6 +7,7 @@ with bilinear upsampling, as in the authors' code of SiamMOT (`spec/siammot.md` 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,10 +33,39 @@ class FrozenNorm(nn.Module):
         return (weight.float() * gain[:, None, None, None]).to(weight.dtype), bias.to(weight.dtype)
 
 
-def apply(conv: nn.Conv2d, norm: FrozenNorm, x: Tensor) -> Tensor:
-    """Convolution and normalisation in one."""
+def apply(conv: nn.Conv2d, norm: FrozenNorm | nn.BatchNorm2d, x: Tensor) -> Tensor:
+    """Convolution and normalisation in one; one after the other while the normalisation learns."""
+    if isinstance(norm, nn.BatchNorm2d):
+        return norm(conv(x))
     weight, bias = norm.fold(conv.weight)
     return functional.conv2d(x, weight, bias, conv.stride, conv.padding)
+
+
+def thaw(network: nn.Module) -> None:
+    """Let every normalisation learn its affine part and its statistics: what begins from nothing needs that."""
+    for holder, name, old in _children(network, FrozenNorm):
+        norm = nn.BatchNorm2d(len(old.weight))
+        norm.load_state_dict(old.state_dict(), strict=False)  # all but the number of batches
+        setattr(holder, name, norm)
+
+
+def freeze(network: nn.Module) -> None:
+    """Undo `thaw`: the same function as in evaluation mode, epsilon within the variance."""
+    for holder, name, old in _children(network, nn.BatchNorm2d):
+        norm = FrozenNorm(old.num_features).to(old.weight.device)
+        state = {key: value for key, value in old.state_dict().items() if key != "num_batches_tracked"}
+        norm.load_state_dict(state | {"running_var": state["running_var"] + old.eps})
+        setattr(holder, name, norm)
+
+
+def _children(network: nn.Module, kind: type[nn.Module]) -> list[tuple[nn.Module, str, Any]]:
+    """Modules of a kind: who holds them, under which name."""
+    return [
+        (holder, name, child)
+        for holder in network.modules()
+        for name, child in holder.named_children()
+        if isinstance(child, kind)
+    ]
 
 
 def _conv(channels: int, out: int, size: int, stride: int = 1) -> nn.Conv2d:

@@ -56,19 +56,20 @@ class Trunk(Graph):
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """P2, P3, P4, P5, candidates, objectness."""
         maps = self.network.pyramid(image)
-        found = [self.candidates(level, feature) for level, feature in enumerate(maps)]
+        found = [self.candidates(level, *self.network.rpn(feature)) for level, feature in enumerate(maps)]
         boxes, scores = (torch.cat(parts) for parts in zip(*found, strict=True))
         return (*maps[:4], boxes, scores)
 
-    def candidates(self, level: int, feature: Tensor) -> tuple[Tensor, Tensor]:
-        """The best places of one level: boxes (k, 4), scores (k,), best first."""
-        logits, deltas = self.network.rpn(feature)
+    def candidates(self, level: int, logits: Tensor, deltas: Tensor, limit: int | None = None) -> tuple[Tensor, Tensor]:
+        """The best places of one level by what the RPN says of it: boxes (k, 4), scores (k,), best first.
+
+        As many as the design says; `limit` says it for pictures of another size.
+        """
         height, width = logits.shape[-2:]
         cell = getattr(self.network.anchors, str(level))
         anchors = place_anchors(cell, height, width, STRIDES[level])
-        scores = logits[0].permute(1, 2, 0).reshape(-1).sigmoid()
-        deltas = deltas[0].unflatten(0, (ANCHORS, 4)).permute(2, 3, 0, 1).reshape(-1, 4)
-        best, rows = scores.topk(self.design.level_counts[level])
+        scores, deltas = by_anchor(logits)[:, 0].sigmoid(), by_anchor(deltas)
+        best, rows = scores.topk(self.design.level_counts[level] if limit is None else min(limit, len(scores)))
         boxes = decode_boxes(anchors[rows], deltas[rows])
         return boxes if self.design.amodal else clip_boxes(boxes, self.design.size), best
 
@@ -125,7 +126,10 @@ class Motion(Graph):
         maps, rois, order, last = inputs[:4], inputs[4:8], inputs[8], inputs[10]
         templates = recall(*inputs[9:])
         search = pool(maps, rois, order, self.design.search, border=1)
-        return self.locate(torch.cat(rois)[order], last, *self.network.track(search, templates))
+        cls, centre, reg = self.network.track(search, templates)
+        if self.design.relative:
+            reg = reg * (last[:, 2:] - last[:, :2]).repeat(1, 2)[:, :, None, None]
+        return self.locate(torch.cat(rois)[order], last, cls, centre, reg)
 
     def locate(self, regions: Tensor, last: Tensor, cls: Tensor, centre: Tensor, reg: Tensor) -> tuple[Tensor, Tensor]:
         """The best place of each target on the upsampled maps: boxes (N, 4), visibility (N,)."""
@@ -189,6 +193,11 @@ class ImplicitMotion(Graph):
         visible, deltas = self.network.track(before, now)
         boxes = decode_boxes(last, deltas)
         return boxes if self.design.amodal else clip_boxes(boxes, self.design.size), visible.sigmoid()
+
+
+def by_anchor(maps: Tensor) -> Tensor:
+    """Maps (1, anchors * K, h, w) as rows (h * w * anchors, K) in the order of `place_anchors`."""
+    return maps[0].unflatten(0, (ANCHORS, -1)).permute(2, 3, 0, 1).flatten(0, 2)
 
 
 def remember(fresh: Tensor, memory: Sequence[Tensor]) -> Tensor:

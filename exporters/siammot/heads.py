@@ -20,7 +20,7 @@ from exporters.siammot.operators import cross_correlate
 
 ANCHORS = 3  # per cell
 POOLED = 7  # cells per side of the box head's regions
-GROUPS = 32  # of the track head's normalisation
+GROUP = 4  # channels that the track head normalises together
 UPSAMPLE = 16  # places per cell of the response
 BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 _LARGEST_GROWTH = math.log(1000 / 16)
@@ -30,14 +30,21 @@ def decode_boxes(anchors: Tensor, deltas: Tensor, weights: tuple[float, ...] = (
     """Move and scale boxes (..., 4) by what a network predicts (..., 4) for them; legacy convention in and out."""
     side = anchors[..., 2:] - anchors[..., :2] + 1
     centre = anchors[..., :2] + 0.5 * side
-    centre = centre + deltas[..., :2] / torch.tensor(weights[:2]) * side
-    side = side * (deltas[..., 2:] / torch.tensor(weights[2:])).clamp(max=_LARGEST_GROWTH).exp()
+    centre = centre + deltas[..., :2] / deltas.new_tensor(weights[:2]) * side
+    side = side * (deltas[..., 2:] / deltas.new_tensor(weights[2:])).clamp(max=_LARGEST_GROWTH).exp()
     return torch.cat([centre - 0.5 * side, centre + 0.5 * side - 1], -1)
+
+
+def encode_boxes(anchors: Tensor, boxes: Tensor, weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)) -> Tensor:
+    """Inverse of `decode_boxes`: what moves anchors (N, 4) to boxes (N, 4), as (N, 4)."""
+    old, new = anchors[:, 2:] - anchors[:, :2] + 1, boxes[:, 2:] - boxes[:, :2] + 1
+    shift = (boxes[:, :2] + 0.5 * new - anchors[:, :2] - 0.5 * old) / old
+    return torch.cat([shift, (new / old).log()], 1) * boxes.new_tensor(weights)
 
 
 def clip_boxes(boxes: Tensor, size: tuple[int, int]) -> Tensor:
     """Boxes (..., 4) inside an image of `size` (w, h)."""
-    last = torch.tensor([size[0] - 1.0, size[1] - 1.0] * 2)
+    last = boxes.new_tensor([size[0] - 1.0, size[1] - 1.0] * 2)
     return torch.minimum(boxes.clamp(min=0), last)
 
 
@@ -70,7 +77,8 @@ def cell_anchors(size: float, stride: int) -> Tensor:
 
 def place_anchors(cell: Tensor, height: int, width: int, stride: int) -> Tensor:
     """(height * width * 3, 4) anchors of every cell, rows first."""
-    y, x = torch.meshgrid(torch.arange(height) * stride, torch.arange(width) * stride, indexing="ij")
+    rows, columns = (torch.arange(count, device=cell.device) * stride for count in (height, width))
+    y, x = torch.meshgrid(rows, columns, indexing="ij")
     shift = torch.stack([x, y, x, y], -1).to(cell.dtype)
     return (shift[:, :, None] + cell).reshape(-1, 4)
 
@@ -94,15 +102,16 @@ class Tower(nn.Sequential):
     """Convolution, normalisation in groups, ReLU. Groups become rows of a layer norm, which also takes no targets."""
 
     def __init__(self, features: int) -> None:
-        super().__init__(nn.Conv2d(features, features, 3, padding=1, bias=False), nn.GroupNorm(GROUPS, features))
+        conv = nn.Conv2d(features, features, 3, padding=1, bias=False)
+        super().__init__(conv, nn.GroupNorm(features // GROUP, features))
 
     def forward(self, x: Tensor) -> Tensor:
         """Same shape out."""
         x = self[0](x)
         n, (c, h, w) = x.shape[0], (int(side) for side in x.shape[1:])  # the last three are fixed when exported
         norm = self[1]
-        rows = x.reshape(n, GROUPS, c // GROUPS * h * w)
-        rows = functional.layer_norm(rows, (c // GROUPS * h * w,), eps=norm.eps)
+        rows = x.reshape(n, c // GROUP, GROUP * h * w)
+        rows = functional.layer_norm(rows, (GROUP * h * w,), eps=norm.eps)
         return (rows.reshape(n, c, h, w) * norm.weight[:, None, None] + norm.bias[:, None, None]).relu()
 
 
@@ -112,7 +121,8 @@ class TrackHead(nn.Module):
     Returns:
         cls: (N, 2, R, R) logits, hidden and visible.
         centre: (N, 1, R, R) logit of centerness.
-        reg: (N, 4, R, R) px, at least 0: from a place to the left, top, right and bottom side.
+        reg: (N, 4, R, R), at least 0: from a place to the left, top, right and bottom side, pixels or what
+            `Design.relative` says.
     """
 
     def __init__(self, features: int = FEATURES) -> None:

@@ -34,6 +34,8 @@ class Design:
             equation 5 of the paper.
         window_weight: share of the window.
         penalty: strength of the penalty on changes of size.
+        relative: the explicit head gives distances in sides of the track's box, not in pixels as the authors' does;
+            pooled features do not show how large they were, so that a small network cannot know pixels.
     """
 
     size: tuple[int, int]
@@ -45,6 +47,7 @@ class Design:
     window: str = "additive"
     window_weight: float = 0.4
     penalty: float = 0.1
+    relative: bool = False
 
     @property
     def search(self) -> int:
@@ -72,6 +75,8 @@ class SiamMot(nn.Module):
         hidden: of the box head; the implicit track head has half as many.
         classes: background included.
         motion: "emm", the explicit model that correlates, or "imm", the implicit one, which no official checkpoint has.
+        template: cells per side of what the implicit track head sees; `Design.template` must say the same.
+        anchors: side of the anchors of each pyramid level, network pixels; they are part of the weights.
     """
 
     def __init__(
@@ -81,14 +86,16 @@ class SiamMot(nn.Module):
         hidden: int = 1024,
         classes: int = 2,
         motion: str = "emm",
+        template: int = TEMPLATE,
+        anchors: Sequence[float] = ANCHOR_SIZES,
     ) -> None:
         super().__init__()
         self.motion = motion
         self.body, self.fpn = Dla34(channels), Pyramid(channels, features)
         self.rpn, self.box = ProposalHead(features), BoxHead(features, hidden, classes)
-        self.track = TrackHead(features) if motion == "emm" else ImplicitHead(features * TEMPLATE**2, hidden // 2)
+        self.track = TrackHead(features) if motion == "emm" else ImplicitHead(features * template**2, hidden // 2)
         self.anchors = nn.Module()
-        for i, (size, stride) in enumerate(zip(ANCHOR_SIZES, STRIDES, strict=True)):
+        for i, (size, stride) in enumerate(zip(anchors, STRIDES, strict=True)):
             self.anchors.register_buffer(str(i), cell_anchors(size, stride))
 
     def pyramid(self, image: Tensor) -> list[Tensor]:

@@ -40,27 +40,19 @@ def roi_align(feature: Tensor, rois: Tensor, size: int, stride: int) -> Tensor:
 
 
 def _roi_align(feature: Tensor, rois: Tensor, size: int, stride: int) -> Tensor:
-    height, width = feature.shape[-2:]
+    n, (channels, height, width) = len(rois), feature.shape[1:]
+    if n == 0:
+        return feature.new_zeros(0, channels, size, size)
     near, extent = rois[:, None, :2] / stride, (rois[:, None, 2:] - rois[:, None, :2]) / stride
     steps = (torch.arange(2 * size, dtype=feature.dtype, device=feature.device) + 0.5) / (2 * size)
     at = near + steps[:, None] * extent  # (N, 2 size, 2), x and y
-    last = torch.tensor([width - 1, height - 1], dtype=feature.dtype, device=feature.device)
+    last = feature.new_tensor([width - 1, height - 1])
     inside = ((at >= -1) & (at <= last + 1)).to(feature.dtype)
-    at = torch.minimum(at.clamp(min=0), last)
-    low = at.floor()
-    share = at - low
-    x0, y0 = low.long().unbind(2)
-    x1, y1 = torch.minimum(low + 1, last).long().unbind(2)
-    right, down = share[:, None, :, 0], share[:, :, None, 1]
-
-    def corner(y: Tensor, x: Tensor) -> Tensor:
-        return feature[0][:, y[:, :, None], x[:, None, :]]  # (C, N, 2 size, 2 size)
-
-    top = corner(y0, x0) * (1 - right) + corner(y0, x1) * right
-    low_row = corner(y1, x0) * (1 - right) + corner(y1, x1) * right
-    samples = (top * (1 - down) + low_row * down) * inside[:, None, :, 0] * inside[:, :, None, 1]
-    if len(rois) == 0:
-        return samples.new_zeros(0, feature.shape[1], size, size)
+    x, y = (2 * at / last.clamp(min=1) - 1).unbind(2)  # as grid_sample counts; its gradients are fast
+    shape = (n, 2 * size, 2 * size)
+    grid = torch.stack([x[:, None].expand(shape), y[:, :, None].expand(shape)], 3).flatten(0, 1)[None]
+    samples = functional.grid_sample(feature, grid, padding_mode="border", align_corners=True)
+    samples = samples.unflatten(2, (n, 2 * size))[0] * inside[:, None, :, 0] * inside[:, :, None, 1]
     return functional.avg_pool2d(samples.transpose(0, 1), 2)
 
 

@@ -16,9 +16,7 @@ Names are those of the authors' configurations conv3d_sep, conv3d_sep2, lstm, ls
 
 from __future__ import annotations
 
-import hashlib
 import re
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from exporters.checkpoint import read_arrays
 from exporters.maskrcnn.checkpoint import load_state
 from exporters.trackrcnn.network import Layout, TrackRcnn
 from tracker.errors import ConfigError
@@ -45,13 +44,7 @@ def load_checkpoint(path: Path) -> tuple[TrackRcnn, str]:
     Raises:
         ConfigError: no such dump, or tensors that are missing, unknown or of another shape: all are named.
     """
-    try:
-        with np.load(path, allow_pickle=False) as data:
-            arrays = {name: data[name] for name in data.files}
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as reason:
-        why = str(reason).splitlines()[0] if str(reason) else type(reason).__name__
-        raise ConfigError(f"{path} cannot be read as a .npz of tensors: {why}") from None
+    arrays, digest = read_arrays(path)
     try:
         layout = layout_of(arrays)
         network = TrackRcnn(layout)

@@ -10,13 +10,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from exporters.maskrcnn.command import MEAN, STD, parse_size, say, typed, write_detector
+from exporters.delivery import parse_size, say_worst
+from exporters.maskrcnn.command import SMALLEST, write_detector
 from exporters.trackrcnn.checkpoint import load_checkpoint
 from exporters.trackrcnn.graph import AFTER, TrackDesign, TrackDetector
 from tracker.errors import ConfigError
-from tracker.models.card import ImageInput, ModelCard
-
-__all__ = ["add_arguments", "describe", "execute", "typed"]
+from tracker.models.card import IMAGENET_MEAN, IMAGENET_STD, ImageInput, ModelCard
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,21 +35,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace, command: str) -> int:
     """Make the file; `command` is what the user typed, for the card."""
-    if arguments.proposals < 1 or arguments.detections < 1:
-        raise ConfigError(
-            f"expected at least one proposal and one detection, got {arguments.proposals}, {arguments.detections}"
-        )
     design = TrackDesign(
-        size=parse_size(arguments.size), proposals=arguments.proposals, detections=arguments.detections,
+        size=parse_size("--size", arguments.size, least=SMALLEST), proposals=arguments.proposals,
+        detections=arguments.detections,
         features=4 if arguments.features else None,
     )  # fmt: skip
     network, digest = load_checkpoint(arguments.weights)
     detector = TrackDetector(network, design)
     names = tuple(arguments.names.split(","))
     card = describe(detector, names, source=f"exported by `{command}`", digest=digest)
-    worst = write_detector(detector, arguments.output, card)
-    figures = ", ".join(f"{name} {value:.1e}" for name, value in worst.items())
-    say(f"{arguments.output}: largest difference between ONNX Runtime and torch, of an output's magnitude: {figures}")
+    say_worst(arguments.output, write_detector(detector, arguments.output, card))
     return 0
 
 
@@ -68,7 +62,7 @@ def describe(detector: TrackDetector, names: tuple[str, ...], *, source: str, di
         family="trackrcnn",
         task="segment",
         class_names=names,
-        image=ImageInput(name="image", size=design.size, mean=MEAN, std=STD, resize="stretch"),
+        image=ImageInput(name="image", size=design.size, mean=IMAGENET_MEAN, std=IMAGENET_STD, resize="stretch"),
         outputs={key: key for key in detector.outputs},
         source=source,
         checkpoint_sha256=digest,

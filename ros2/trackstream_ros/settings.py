@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from tracker.cli.config import add_flags, load
 from tracker.cli.guidance import GuidanceConfig, loop_network
 from tracker.cli.rehearsal import rehearse
-from tracker.cli.run import NetworkConfig, RunConfig, check_model, open_network, open_tracker
+from tracker.cli.run import NetworkConfig, RunConfig, check_model, open_network, open_tracker, side_networks
 from tracker.cli.state import StateFile
 from tracker.errors import ConfigError
 from tracker.pipeline import detect, every, own_network
@@ -83,7 +83,7 @@ def open_follower(config: RunConfig, messages: Messages, frame_rate: float = 30.
     """
     check_model(config)
     model = open_network(config)
-    tracker = open_tracker(config, model, frame_rate)
+    tracker = open_tracker(config, model, side_networks(config), frame_rate)
     rehearse(tracker, [], RunInfo(), glides=config.detect_every > 1)
     state = None if config.state is None else StateFile(config.state, tracker, live=True)
     network = own_network(loop_network(model, config, tracker.plan))

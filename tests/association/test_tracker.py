@@ -170,6 +170,26 @@ def test_wrong_input_is_refused():
     for rate in (0, -1, np.nan, np.inf, "30", True):
         with pytest.raises(ConfigError, match="frame_rate"):
             Tracker(plan("sort"), rate)
+    with pytest.raises(ConfigError, match="class_names as a list of names, got the text 'person'"):
+        create("sort", class_names="person")
+
+
+def test_a_picture_is_no_frame_and_milliseconds_are_no_seconds():
+    tracker, seen = create("sort"), Detections.from_array([[10, 20, 50, 100, 0.9]])
+    tracker.update(seen, time_s=1.0)
+    with pytest.raises(FrameError, match=r"expected a Frame, got ndarray; leave it out, or Frame\(index"):
+        tracker.update(seen, np.zeros((8, 8, 3), np.uint8))
+    for stamp, words in (
+        ("now", "as a number, got 'now'"),
+        (np.datetime64("2026-01-01"), "as a number, got np.datetime64"),
+        (1_700_000_000_000, "divide milli-, micro- or nanoseconds"),  # Unix time in ms
+        (np.int64(1_700_000_000_033_000_000), "divide milli-, micro- or nanoseconds"),
+    ):
+        with pytest.raises(FrameError, match=words):
+            tracker.update(seen, time_s=stamp)
+    assert tracker.update(seen, time_s=np.float32(1.5)).ids.tolist() == [1], "refused frames changed nothing"
+    tracker.reset()
+    assert tracker.update(seen, time_s=1_700_000_000).ids.tolist() == [1]  # Unix time in s, as an integer
 
 
 @pytest.mark.parametrize("name", NAMES)

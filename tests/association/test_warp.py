@@ -5,9 +5,7 @@ import pytest
 
 from tests.reference import flow as reference
 from tracker.association.warp import (
-    find_motion_boundaries,
     find_occluded,
-    shift_boxes,
     warp_by_forward,
     warp_labels,
     warp_to_current,
@@ -111,25 +109,6 @@ def test_label_map_equals_masks(height, width, reach):
         np.testing.assert_array_equal(warped, warp_to_current(masks, field, drop).to_label_map())
 
 
-def test_boxes_move_by_the_median():
-    field = np.zeros((60, 100, 2), np.float32)
-    field[10:30, 20:40] = 5.0, -2.0
-    field[10:15, 20:40] = 90.0, 90.0  # a quarter of the pixels belong to something else
-    field[20, 20:24] = np.nan
-    boxes = np.array(
-        [[20.4, 9.6, 39.6, 30.2], [-9, 10, 40, 30], [200, 10, 220, 30], [50.1, 50.1, 50.3, 59], [0, 40, 9, 50]],
-        np.float32,
-    )
-    moved = shift_boxes(boxes, field)
-    wanted = boxes.copy()
-    wanted[0] += [5, -2, 5, -2]
-    half = np.median(field[10:30, :40].reshape(-1, 2)[np.isfinite(field[10:30, :40]).all(2).ravel()], axis=0)
-    wanted[1] += np.tile(half, 2)
-    np.testing.assert_allclose(moved, wanted)
-    assert moved.dtype == np.float32
-    assert shift_boxes(np.zeros((0, 4), np.float32), field).shape == (0, 4)
-
-
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("case", range(3))
 def test_golden_flow_check(golden, case, dtype):
@@ -139,7 +118,6 @@ def test_golden_flow_check(golden, case, dtype):
     wanted = data[f"{case}/occluded"]
     assert wanted.any() and not wanted.all()
     np.testing.assert_array_equal(find_occluded(forward, backward), wanted)
-    np.testing.assert_array_equal(find_motion_boundaries(forward), data[f"{case}/motion_boundary_eq6"])
 
 
 @pytest.mark.parametrize(("height", "width"), [*SIZES, (2, 7)])
@@ -152,12 +130,6 @@ def test_flow_checks_equal_their_twins(height, width):
         for slope, offset in ((0.01, 0.5), (0.0, 0.3)):
             found = find_occluded(forward, back, slope=slope, offset=offset)
             np.testing.assert_array_equal(found, reference.occluded(forward, back, slope, offset))
-    if min(height, width) > 1:
-        np.testing.assert_array_equal(
-            find_motion_boundaries(forward, slope=0.02, offset=0.1), reference.motion_boundaries(forward, 0.02, 0.1)
-        )
-    else:
-        assert find_motion_boundaries(forward).shape == (height, width)
 
 
 def test_golden_step_b3(golden):

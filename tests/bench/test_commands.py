@@ -7,6 +7,7 @@ import re
 import socket
 import sys
 import xml.etree.ElementTree as ET
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ import pytest
 
 from bench import __main__ as command
 from bench import competitors, repeat, report, result, soak
+from bench.markdown import table
 from bench.plot import Line, draw
 from tests.bench.test_quality import write_sequence
 from tests.models.siammot_set import write_set
@@ -40,11 +42,14 @@ SMALL = {
     ],
     "masks": ["--sizes", "4", "--rounds", "5"],
     "kernels": ["--sizes", "10", "--rounds", "5"],
+    "postprocess": ["--sizes", "161x97", "--masks", "3", "--rounds", "5"],
     "soak": ["--frames", "2000", "--block", "100", "--trackers", "bytetrack"],
     "evaluation": ["--frames", "40", "--objects", "6", "--rounds", "5"],
     "quality": ["--trackers", "sort", "--peers", "--half", "second"],
     "streets": ["--seeds", "1", "--frames", "3", "--size", "320x180"],
     "siammot": ["--targets", "2", "--rounds", "3"],
+    "fast": ["--seeds", "1", "--frames", "3", "--size", "320x180", "--fps", "5"],
+    "videos": ["--source", STREET, "--model", "street", "--tables", "step", "--frames", "4"],
     "model": FEW,
     "single-stream": FEW,
     "multi-stream": [*FEW, "--streams", "1", "2"],
@@ -62,6 +67,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     files = {
         "quality": ["--detections", str(folder / "det"), "--gt", str(folder / "gt")],
         "siammot": ["--model", str(write_set(folder / "siammot", [[10, 10, 29, 39]]))],
+        "fast": ["--model", str(write_set(folder / "fast", [[10, 10, 29, 39]], classes=("person", "car")))],
     }
     for what, words in SMALL.items():
         assert command.main([what, *words, *files.get(what, []), "-o", str(paths[what])]) == 0
@@ -78,7 +84,7 @@ def test_results_say_what_and_where(results: dict[str, Path], what: str) -> None
     assert body["schema"] == "trackstream.bench/1" and body["benchmark"] == what and body["rows"]
     assert set(body) >= {"command", "options", "time_utc", "git", "system", "load_before", "load_after", "gc", "notes"}
     assert {"cpu", "cores", "python", "packages"} <= set(body["system"]) and "numba" in body["system"]["packages"]
-    for row in body["rows"] if what not in ("quality", "streets") else ():
+    for row in body["rows"] if what not in ("quality", "streets", "videos", "fast") else ():
         times = row["block_us" if what == "soak" else "us"]
         assert 0 < times["p50"] <= times["p90"] <= times["p95"] <= times["p99"] <= times["max"]
     text = results[what].read_text()
@@ -186,7 +192,7 @@ def test_a_peer_bridges_frames_without_detections(name: str) -> None:
     for peer in peers:
         update = peer.make()
         seen = [set(peer.ids(update(*given))) for given in peer.prepare(scene)]
-        assert len(seen[29]) > 5 and len(seen[29] & seen[-1]) > 5, (peer.name, seen[29], seen[-1])
+        assert len(seen[29]) > 3 and len(seen[29] & seen[-1]) > len(seen[29]) / 2, (peer.name, seen[29], seen[-1])
 
 
 def test_a_supervision_without_bytetrack_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,6 +251,41 @@ def test_errors_are_one_line(capsys, tmp_path: Path) -> None:
 def test_a_plot_escapes_names_and_survives_one_point() -> None:
     drawn = ET.fromstring(draw("a < b", "x", "y", [Line("<&>", [(10.0, 3.0)])]))
     assert "<&>" in "".join(drawn.itertext())
+
+
+def timed(competitor: str, like: str, p50: float, **more: object) -> result.Row:
+    place = {"scene": "crowd-10", "objects": 9.6, "mode": "warm", "competitor": competitor, "like": like}
+    return {**place, "us": {"p50": p50, "p99": 2 * p50}, **more}
+
+
+def test_peers_stand_beside_ours_of_the_same_method() -> None:
+    rows = [timed(f"trackstream {name}", name, 8.0) for name in ("sort", "bytetrack", "steady", "botsort")]
+    rows += [timed(f"{name} X", name, 80.0, times_ours={"p50": 10.0}) for name in ("bytetrack", "sort")]
+    heads = [line for line in report.association(rows).splitlines() if line.startswith("| scene")]
+    assert heads == [
+        "| scene | objects | trackstream sort | sort X |",
+        "| scene | objects | trackstream bytetrack | bytetrack X |",
+        "| scene | objects | trackstream steady | trackstream botsort |",
+    ]
+    assert "| crowd-10 | 9.6 | 8 / 16 | 80 / 160 (10x) |" in report.association(rows)
+
+
+def test_columns_of_words_are_flush_left() -> None:
+    assert table(["", "", "us"], [["a", "1x", "2.5"], ["b", "", "3"]]).splitlines()[1] == "| --- | ---: | ---: |"
+    assert table(["", "", "us"], [["a", "", "2.5"], ["b", "overlap", "3"]]).splitlines()[1] == "| --- | --- | ---: |"
+
+
+def test_a_plot_of_many_lines_keeps_them_apart() -> None:
+    lines = [Line(f"name {k}", [(10.0, 30.0 + k), (1000.0, 300.0 + k)], strong=k == 0) for k in range(12)]
+    drawn = ET.fromstring(draw("t", "x", "y", lines))
+    svg = "{http://www.w3.org/2000/svg}"
+    names = {text.text: float(text.get("y", "0")) for text in drawn.iter(f"{svg}text")}
+    heights = sorted(names[line.name] for line in lines)
+    assert min(b - a for a, b in pairwise(heights)) >= 15
+    paths = [line for line in drawn.iter(f"{svg}polyline") if line.get("stroke-opacity") is None]
+    looks = [(line.get("stroke"), line.get("stroke-dasharray")) for line in paths]
+    assert len(set(looks)) == 12 and paths[-1].get("stroke-width") == "3", "the strong one is drawn over the others"
+    assert {"1,000", "100"} <= set(names) and "10,000" not in names, "the axis ends near the values"
 
 
 @pytest.mark.slow

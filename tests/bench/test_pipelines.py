@@ -74,8 +74,26 @@ def test_the_digest_sees_every_id_and_box() -> None:
 
 
 def test_bare_is_onnxruntime_itself(case: Case) -> None:
-    tensors = case.model.preprocess(case.images(1)[0]).tensors
-    assert run_bare(case.model, tensors) > 0
+    (given,) = case.inputs(1)
+    assert run_bare(case.model.session, given) > 0
+
+
+def test_bare_gets_what_the_session_got(case: Case) -> None:
+    first, second = case.inputs(2)
+    assert first.keys() == second.keys() == case.model.session.inputs.keys() and case.model.remembers
+    alone = case.model.preprocess(case.images(1)[0]).tensors["image"]
+    np.testing.assert_array_equal(second["previous"], alone)
+    np.testing.assert_array_equal(first["previous"], alone)
+    assert np.abs(second["image"] - alone).max() > 0
+
+
+def test_streams_of_a_timed_network_remember_apart(case: Case) -> None:
+    network, images = Timed(case.model, Times(), bound=True), case.images(2)
+    one, other = network.for_stream(), network.for_stream()
+    tensors = [network.preprocess(image).tensors for image in images]
+    for eye, index, before in ((one, 0, 0), (other, 1, 1), (one, 1, 0), (network.for_stream(), 1, 1)):
+        eye.infer(tensors[index])
+        np.testing.assert_array_equal(network.given["previous"], tensors[before]["image"])
 
 
 def test_a_pass_longer_than_its_source_is_refused(case: Case) -> None:

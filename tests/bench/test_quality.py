@@ -131,17 +131,20 @@ def test_peers_are_read_by_their_own_rules() -> None:
 
     scene = Scene("s", [], width=200, height=100)
     boxes = np.array([[0.0, 0, 2, 2], [1, 1, 3, 3]])
-    ids, places = quality._of_roboflow(Some(tracker_id=np.array([-1, 4]), xyxy=boxes), scene)
+    ids, places = quality._of_roboflow(Some(tracker_id=np.array([-1, 4]), xyxy=boxes), (), scene)
     assert ids == [4] and places.tolist() == [[1, 1, 3, 3]]
-    assert quality._of_roboflow(Some(tracker_id=None, xyxy=boxes), scene) == ([], [])
-    ids, places = quality._of_edgefirst([None, Some(uuid="u", tracked_location=[0.1, 0.2, 0.5, 1.0])], scene)
+    assert quality._of_roboflow(Some(tracker_id=None, xyxy=boxes), (), scene) == ([], [])
+    shares = np.array([[0, 0, 1, 1], [0.1, 0.2, 0.5, 1.0]])
+    ids, places = quality._of_edgefirst([None, Some(uuid="u")], (shares,), scene)
     assert ids == ["u"] and np.allclose(places, [[20, 20, 100, 100]])
-    assert np.shape(quality._of_edgefirst([None], scene)[1]) == (0, 4)
+    assert np.shape(quality._of_edgefirst([None, None], (shares,), scene)[1]) == (0, 4)
     box = Some(as_ltwh=lambda: Some(left=1.0, top=2.0, width=3.0, height=4.0))
-    assert quality._of_similari([Some(id=7, predicted_bbox=box)], scene) == ([7], [(1.0, 2.0, 4.0, 6.0)])
-    ids, places = quality._of_norfair([Some(id=7, estimate=np.array([[1.0, 2], [4, 6]]))], scene)
-    assert ids == [7] and places.tolist() == [[1, 2, 4, 6]] and np.shape(quality._of_norfair([], scene)[1]) == (0, 4)
-    ids, places = quality._of_boxmot(np.array([[1.0, 2, 4, 6, 9, 0.5, 0, 0]]), scene)
+    assert quality._of_similari([Some(id=7, predicted_bbox=box)], (), scene) == ([7], [(1.0, 2.0, 4.0, 6.0)])
+    ids, places = quality._of_norfair([Some(id=7, estimate=np.array([[1.0, 2], [4, 6]]))], (), scene)
+    assert (
+        ids == [7] and places.tolist() == [[1, 2, 4, 6]] and np.shape(quality._of_norfair([], (), scene)[1]) == (0, 4)
+    )
+    ids, places = quality._of_boxmot(np.array([[1.0, 2, 4, 6, 9, 0.5, 0, 0]]), (), scene)
     assert ids == [9] and places.tolist() == [[1, 2, 4, 6]]
     assert set(quality.READERS) == set(competitors.PEERS)
 

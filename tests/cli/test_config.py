@@ -68,7 +68,7 @@ def test_a_wrong_toml_is_one_line(tmp_path: Path, text: str, words: str) -> None
 
 
 def test_a_missing_toml_is_one_line() -> None:
-    with pytest.raises(ConfigError, match=r"cannot read the config file nowhere\.toml: No such file"):
+    with pytest.raises(ConfigError, match=r"cannot read the config file nowhere\.toml: no such file"):
         parse("--config", "nowhere.toml")
 
 

@@ -145,7 +145,7 @@ def test_models_info_prints_the_card(capsys: pytest.CaptureFixture[str]) -> None
     assert main(["models", "info", "street"]) == 0
     assert "panoptic" in capsys.readouterr().out
     assert main(["models", "info", "street", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["family"] == "panoptic"
+    assert json.loads(capsys.readouterr().out)["family"] == "panoptic-video"
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -327,7 +327,7 @@ def test_a_missing_sequence_is_named(mot17: Path, capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.parametrize(
-    ("ini", "words"), [("[Sequence]\nname=x\n", "says no seqLength"), ("seqLength=3", "says no seqLength")]
+    ("ini", "words"), [("[Sequence]\nname=x\n", "seqLength is missing"), ("seqLength=3", "not an ini file")]
 )
 def test_a_broken_seqinfo_is_named(mot17: Path, capsys: pytest.CaptureFixture[str], ini: str, words: str) -> None:
     (mot17 / "gt" / SEQUENCE / "seqinfo.ini").write_text(ini)

@@ -44,6 +44,8 @@ def test_names() -> None:
         "door": "0", "10.0.0.1-live-main": cameras[0], "10.0.0.2-live": cameras[1], "street": cameras[2],
         "street-2": cameras[3], "0": "0", "stream": "-", "street-3": "synth:street?seed=3",
     }  # fmt: skip
+    assert list(name_streams(["MOT17/02/img1", "MOT17/04/img1"], {})) == ["02", "04"]
+    assert list(name_streams(["02/img1", "02/img1"], {})) == ["img1", "img1-2"]
     with pytest.raises(ConfigError, match=r"\.\./x"):
         name_streams([], {"../x": "a.mp4"})
 
@@ -113,7 +115,7 @@ def ids_of(path: Path, last: int = 1) -> set[int]:
 
 def test_a_run_goes_on_with_the_ids_of_the_one_before(tmp_path: Path) -> None:
     """Two halves of one video: a run that was ended, and the next."""
-    out, state = tmp_path / "out", str(tmp_path / "run.state")
+    out, state = tmp_path / "out", str(tmp_path / "new" / "run.state")
     argv = [STREET.format(7, 30), "-o", str(out), "--save", "jsonl", "--state", state]
     assert run(*argv) == 0 and run(*argv[:3], *argv[3:], "--max-frames", "1") == 0
     before, after = ids_of(out / "tracks.1.jsonl", 1), ids_of(out / "tracks.jsonl")

@@ -71,7 +71,7 @@ def test_pull_says_the_licence_fetches_once_and_prints_the_path(web: Web, capsys
         (["verify", "mine"], "fetch it with: tracker models pull mine"),
         (["verify", "magic"], "no model 'magic'"),
         (["remove", "magic"], "no model 'magic'"),
-        (["info", "magic"], "no model file magic; built-in models: street, street-video; others: tracker models list"),
+        (["info", "magic"], "no model file magic; built-in models: street; others: tracker models list"),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_exit_code_2(

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.models import graphs
+from tests.models.followers import colour_network
 from tests.models.test_pooling import segmenter
 from tests.models.test_reid import network
 from tracker.cli import main
 from tracker.formats.recording import Recording
+from tracker.models import Session, SessionConfig
 
 STREET = "synth:street?seed=7&size=320x180&frames=6&objects=8"
 
@@ -39,6 +43,22 @@ def test_any_detector_gets_embeddings(reid: str, tmp_path: Path, system: str) ->
     assert len(found) == 6 and all(rows.shape[1] == 6 for rows in found) and sum(map(len, found)) > 12
     norms = np.linalg.norm(np.concatenate(found), axis=1)
     np.testing.assert_allclose(norms, 1, atol=1e-3)
+
+
+def test_streams_share_the_network_and_its_threads(reid: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+    genuine = Session.__init__
+
+    def spied(session: Session, path: Path, config: SessionConfig | None = None, **options: Any) -> None:
+        opened.append((Path(path).name, config and config.threads))
+        genuine(session, path, config, **options)
+
+    monkeypatch.setattr(Session, "__init__", spied)
+    siamese = colour_network(tmp_path)
+    argv = ["--model", "street", "--reid", reid, "--motion", str(siamese), "--threads", "1", "-o", str(tmp_path)]
+    assert main(["run", STREET, STREET, "--tracker", "siammot+", "--save", "mot", "--quiet", *argv]) == 0
+    files = ("street.onnx", Path(reid).name, siamese.name, siamese.name.replace("backbone", "head"))
+    assert sorted(opened) == sorted((file, 1) for file in files)
 
 
 def test_crops_are_masked_where_asked_for(reid: str, tmp_path: Path) -> None:
@@ -74,9 +94,16 @@ def test_a_segmenter_describes_its_own_objects(tmp_path: Path, pooling: str) -> 
     ("argv", "said"),
     [
         (["--tracker", "motsnet"], "compares embeddings, which this model does not give; --reid can"),
+        (
+            ["--tracker", "trackrcnn"],
+            "compares embeddings, masks, which this model does not give; --reid and a segmenter",
+        ),
+        (["--tracker", "motion-deeplab"], "compares offsets, which this model does not give; a Motion-DeepLab can"),
+        (["--tracker", "siammot-emm"], "needs --model of SiamMOT's graphs"),
+        (["--preset", "kitti"], "tracker 'bytetrack' has no presets, leave --preset out; motsnet, trackrcnn have some"),
         (["--reid", "nowhere.onnx"], "no model file nowhere.onnx"),
         (["--reid", "youtu-reid"], "tracker models pull youtu-reid"),
-        (["--reid", "street"], "is of the family 'panoptic', not 'reid'"),
+        (["--reid", "street"], "is of the family 'panoptic-video', not 'reid'"),
         (["--reid", "mask-pooling"], "mask-pooling needs a feature map"),
     ],
 )
@@ -84,7 +111,9 @@ def test_what_cannot_be(
     argv: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("TRACKSTREAM_CACHE", str(tmp_path / "cache"))
-    assert run("--model", "street", *argv, "-o", str(tmp_path / "out")) == 2
+    head = graphs.v8_head([[8, 8, 60, 60]], [[0.9]])
+    boxes = graphs.planted(tmp_path / "boxes.onnx", {"output0": head}, metadata=graphs.ultralytics(["thing"]))
+    assert run("--model", str(boxes), *argv, "-o", str(tmp_path / "out")) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "out").exists(), "nothing is touched before it is certain that it can run"
 

@@ -252,6 +252,14 @@ def test_flags_of_the_minimum_length(run: Path, tmp_path: Path, capsys: pytest.C
     assert "tracks before the minimum length" in capsys.readouterr().out
 
 
+def test_a_question_overwrites_no_results(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    ask = ["replay", str(run / "run.trk"), "--explain", "1@20", "--quiet"]
+    assert main(ask) == 0 and list(tmp_path.iterdir()) == []
+    assert main([*ask, "--save", "mot"]) == 0 and main([*ask, "-o", "again"]) == 0
+    assert sorted(map(str, Path().glob("*/tracks.*"))) == ["again/tracks.jsonl", "again/tracks.txt", "out/tracks.txt"]
+
+
 def test_a_match_is_explained(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert replay(run, tmp_path, "--explain", "1@20") == 0
     printed = capsys.readouterr().out

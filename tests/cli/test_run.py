@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from onnx import TensorProto, helper
 
 from tracker.cli import main
 from tracker.formats import mot, mots
+from tracker.sinks import SINKS
 
 STREET = "synth:street?seed=7&size=320x180&frames=6&objects=8"
 
@@ -84,6 +86,24 @@ def test_json_lines_alone_on_stdout(capfd: pytest.CaptureFixture[str]) -> None:
 def test_a_video_and_a_folder_give_one_line_per_frame(tmp_path: Path, video: Path) -> None:
     assert run(str(video), "--model", "street", "--save", "jsonl", "-o", str(tmp_path), "--tracker", "sort") == 0
     assert len((tmp_path / "tracks.jsonl").read_text().splitlines()) == 21
+
+
+def test_image_files_have_the_frame_rate_that_is_said(tmp_path: Path) -> None:
+    for i in range(3):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), np.full((48, 64, 3), 90, np.uint8))
+    argv = ["--model", "street", "-o", str(tmp_path / "out"), "--save", "jsonl"]
+    assert run(str(tmp_path), *argv, "--fps", "5") == 0
+    header, *frames = map(json.loads, (tmp_path / "out" / "tracks.jsonl").read_text().splitlines())
+    assert header["fps"] == 5 and [frame["time_s"] for frame in frames] == [0, 0.2, 0.4]
+
+
+def test_help_names_every_output_and_tells_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", "--help"])
+    text = " ".join(capsys.readouterr().out.replace("-\n", "-").split()).replace("- ", "-")
+    assert "SOURCE is a video file" in text
+    chosen = text.partition("what to write: ")[2].partition("NAME=PATH")[0]
+    assert all(re.search(rf"\b{name}\b", chosen) for name in SINKS)
 
 
 def test_runs_agree_with_and_without_threads(tmp_path: Path) -> None:
@@ -215,3 +235,41 @@ def test_demo_writes_its_four_files(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main(["demo", "-o", str(tmp_path), "--source", source]) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["demo.mp4", "masks.txt", "tracks.jsonl", "tracks.txt"]
     assert "10 frames" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flag", "devices"), [("--fp16", "tensorrt"), ("--nhwc", "cuda"), ("--cuda-graph", "cuda or tensorrt")]
+)
+@pytest.mark.parametrize("device", ["auto", "cpu"])
+def test_a_gpus_switch_is_refused_elsewhere(
+    flag: str, devices: str, device: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run(STREET, "--model", "street", "--device", device, flag, "-o", str(tmp_path / "out")) == 2
+    printed = capfd.readouterr().err
+    name = flag.removeprefix("--").replace("-", "_")
+    assert f"expected device {devices} for {name}, got {device!r}" in printed and len(printed.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_switches_reach_the_session_from_flags_and_toml(tmp_path: Path) -> None:
+    import argparse
+
+    from bench.workload import add_flags
+    from tracker.cli import config
+    from tracker.cli.mine import MineConfig
+    from tracker.cli.run import RunConfig, add_arguments
+    from tracker.models import SessionConfig
+    from tracker.models.devices import TUNINGS
+
+    file = tmp_path / "run.toml"
+    file.write_text("device = 'cuda'\nnhwc = true\ncuda-graph = true\nthreads = 3\n")
+    parser, bench = argparse.ArgumentParser(), argparse.ArgumentParser()
+    add_arguments(parser)
+    add_flags(bench, frames=1)
+    typed = parser.parse_args(["x.mp4", "--config", str(file), "--no-cuda-graph", "--allow-cpu"])
+    asked = config.load(RunConfig, typed, typed.config, source="x.mp4").session
+    assert asked == SessionConfig("cuda", allow_cpu=True, threads=3, nhwc=True)
+    assert MineConfig("videos", device="tensorrt", fp16=True).session.tunings == ("fp16",)
+    for name in TUNINGS:  # whatever a session can be told, the commands can be told
+        assert getattr(bench.parse_args([f"--{name.replace('_', '-')}"]), name) is True
+        assert getattr(parser.parse_args(["x.mp4", f"--{name.replace('_', '-')}"]), name) is True

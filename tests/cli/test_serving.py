@@ -65,7 +65,7 @@ def test_a_run_is_watched_scraped_and_heard(tmp_path: Path, several: bool) -> No
         with process, contextlib.ExitStack() as stack:
             stack.callback(process.kill)
             until(lambda: all(s["frames"] > 5 for s in streams(ports)) and len(streams(ports)) == 1 + several)
-            names = [stream["name"] for stream in streams(ports)]
+            names = sorted(stream["name"] for stream in streams(ports))
             assert names == (["a", "b"] if several else ["synth-street-seed-7-size-320x180-frames-5000-objects-8"])
             found = samples(get(ports["metrics"])[2])
             assert found["trackstream_frames_total", (("stream", names[0]),)] > 5

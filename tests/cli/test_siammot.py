@@ -52,9 +52,9 @@ def test_a_video_and_its_replay(
 ) -> None:
     assert run(video, graphs, tmp_path / "a", *words) == 0
     rows = rows_of(tmp_path / "a")
-    if not words or words[0] == "--overlap":
-        assert [row[2:] for row in rows if row[1] == 2] == [moved(BLUE, k) for k in range(FRAMES)]
-        assert [row[0] for row in rows if row[1] == 1] == [0, 1, 2, 4, 5]
+    assert [row[2:] for row in rows if row[1] == 2] == [moved(BLUE, k) for k in range(FRAMES)]
+    found = {"--detect-every": [0, 1, 2, 3, 4, 5]}.get(words[0] if words else "", [0, 1, 2, 4, 5])
+    assert [row[0] for row in rows if row[1] == 1] == found, "nobody is missed in frame 3 where nothing was detected"
     capsys.readouterr()
     assert main(["replay", str(tmp_path / "a.trk"), "-o", str(tmp_path / "b"), "--save", "mot"]) == 0
     assert "tracks: as recorded, bit for bit" in capsys.readouterr().out
@@ -71,6 +71,53 @@ def test_rows_of_either_head(video: Path, graphs: Path, tmp_path: Path, capsys: 
     assert "needs the track head imm, this SiamMOT has emm" in capsys.readouterr().err
     assert run(video, Path("street"), tmp_path / "d", system="siammot-emm") == 2
     assert "siammot-emm" in capsys.readouterr().err
+
+
+def test_rows_without_learned_motion(
+    video: Path, graphs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(video, graphs, tmp_path / "a", system="siammot-tracktor") == 0
+    blue = [row[2:] for row in rows_of(tmp_path / "a") if row[1] == 2]
+    assert blue == [BLUE] * FRAMES, "this box head gives every box back as it is"
+    assert run(video, graphs, tmp_path / "b", system="siammot-flow") == 0
+    blue = [row for row in rows_of(tmp_path / "b") if row[1] == 2]
+    assert max(abs(row[2] - moved(BLUE, int(row[0]))[0]) for row in blue) < 2, "flow is in a textureless picture"
+    assert len(blue) == FRAMES and blue[-1][2] > BLUE[0] + 4
+    capsys.readouterr()
+    for system, words in (("siammot-tracktor", "no masks along optical flow"), ("siammot-flow", "none.onnx")):
+        assert run(video, graphs, tmp_path / "c", "--flow", "none.onnx", system=system) == 2
+        assert words in capsys.readouterr().err and not (tmp_path / "c").exists()
+    assert run(video, Path("street"), tmp_path / "d", system="siammot-tracktor") == 2
+    assert "needs --model of SiamMOT's graphs" in capsys.readouterr().err
+
+
+def test_a_state_holds_the_memory(
+    video: Path, graphs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Cut into two runs, the ids are those of one; `siammot` starts none that it does not find again."""
+    whole, state = tmp_path / "whole", ["--state", str(tmp_path / "run.state")]
+    assert run(video, graphs, whole) == 0
+    halves = [tmp_path / name for name in "ab"]
+    for half, cut in zip(halves, (range(4), range(4, FRAMES)), strict=True):
+        part = tmp_path / f"pictures-{half.name}"
+        part.mkdir()
+        for k in cut:
+            (part / f"{k:06}.png").write_bytes((video / f"{k:06}.png").read_bytes())
+        assert run(part, graphs, half, *state) == 0
+    again = [[row[0] + 4, *row[1:]] for row in rows_of(halves[1])]
+    assert rows_of(halves[0]) + again == rows_of(whole)
+    capsys.readouterr()
+    motion = tmp_path / "run.state.motion"
+    saved = motion.read_bytes()
+    for content, words in ((saved[:99], "is damaged"), (b"", "is damaged"), (None, "is missing")):
+        motion.unlink()
+        if content is not None:
+            motion.write_bytes(content)
+        assert run(video, graphs, tmp_path / "c", *state) == 2
+        assert words in capsys.readouterr().err
+        motion.touch()
+    motion.write_bytes(saved)
+    assert run(video, graphs, tmp_path / "c", *state) == 0
 
 
 def test_as_a_mere_detector(video: Path, graphs: Path, tmp_path: Path) -> None:

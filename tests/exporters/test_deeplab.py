@@ -24,14 +24,6 @@ SIZE = (97, 65)
 NARROW = 1 / 16
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quiet_torch():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def build(motion=True, seed=0, classes=19, crop=SIZE):
     network = DeepLab(Layout(classes, motion, NARROW), crop)
     initialise(network, seed)

@@ -12,13 +12,16 @@ import pytest
 
 from exporters import __main__ as command
 from exporters import fuse as module
+from exporters import sieve as sieves
 from exporters.fuse import fuse
 from exporters.parity import ParityError
 from tests.exporters import networks
 from tests.models import graphs
-from tracker.errors import FrameError, ModelError
+from tracker.errors import DetectionsError, FrameError, ModelError
 from tracker.models import ImageInput, Model, open_model, read_card, write_card
 from tracker.models.geometry import place
+from tracker.models.yolo import Yolo
+from tracker.types import Detections
 
 
 def image(width: int, height: int) -> np.ndarray:
@@ -92,6 +95,8 @@ def test_what_cannot_be_fused_is_refused(tmp_path: Path) -> None:
     fuse(tmp_path / "net.onnx", tmp_path / "fused.onnx")
     with pytest.raises(ModelError, match="one that is fused already"):
         fuse(tmp_path / "fused.onnx", tmp_path / "again.onnx")
+    with pytest.raises(ModelError, match="got a panoptic-video model, which has more inputs"):
+        fuse(open_model("street", device="cpu", warmup=False).session.path, tmp_path / "again.onnx")
     graphs.save(
         tmp_path / "old.onnx",
         *_parts(networks.yolo(tmp_path / "x.onnx")),
@@ -135,8 +140,118 @@ def test_the_command_says_how_near_it_is(tmp_path: Path, capsys: pytest.CaptureF
     assert "of 255 levels" in capsys.readouterr().out
     assert command.main(["fuse", str(tmp_path / "none.onnx"), "-o", "x.onnx"]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
-    with pytest.raises(SystemExit):
-        command.main([*words, "--frame", "huge"])
+    assert command.main([*words, "--frame", "huge"]) == 2
+    assert "expected --frame as WIDTHxHEIGHT, got 'huge'" in capsys.readouterr().err
+
+
+SIEVES = [(9, None), (10**6, None), (None, 0.08), (20, 0.08), (None, 0.9)]
+
+
+def same(got: Detections, wanted: Detections) -> bool:
+    masks = wanted.masks is None or np.array_equal(wanted.masks.to_dense(), got.masks.to_dense())
+    return masks and all(np.array_equal(getattr(got, n), getattr(wanted, n)) for n in ("boxes", "scores", "labels"))
+
+
+def emptied(head: np.ndarray, rows: bool, top: int | None, min_score: float | None) -> np.ndarray:
+    """The head with scores of 0 where a place is not to be kept, one place after the other."""
+    table = (head[0] if rows else head[0].T).copy()
+    first = 5 if rows else 4
+    scores = [max(place[first : first + 2]) * (place[4] if rows else np.float32(1)) for place in table]
+    best = sorted(range(len(table)), key=lambda k: (-scores[k], k))[:top]
+    for k, score in enumerate(scores):
+        if k not in best or (min_score is not None and score <= np.float32(min_score)):
+            table[k, first : first + 2] = 0
+    return (table if rows else table.T)[None]
+
+
+@pytest.mark.parametrize(("top", "min_score"), SIEVES)
+@pytest.mark.parametrize(("rows", "masks"), [(False, 0), (False, 6), (True, 6)])
+def test_a_sieve_changes_nothing_that_is_kept(
+    tmp_path: Path, top: int | None, min_score: float | None, rows: bool, masks: int
+) -> None:
+    networks.yolo(tmp_path / "net.onnx", rows=rows, masks=masks)
+    fuse(tmp_path / "net.onnx", tmp_path / "all.onnx")
+    fuse(tmp_path / "net.onnx", tmp_path / "some.onnx", top=top, min_score=min_score)
+    asked = {"device": "cpu", "min_score": 0.001, "nms_iou": 0.9, "max_detections": 1000}
+    whole, sieved = (open_model(tmp_path / f"{name}.onnx", **asked) for name in ("all", "some"))
+    assert isinstance(whole, Yolo) and sieved.card.facts["head_layout"] == ("rows" if rows else "columns")
+    assert (sieved.card.facts.get("top"), sieved.card.facts.get("min_score")) == (top, min_score)
+    for picture in (image(100, 60), image(64, 64), image(61, 200)):
+        tensors, placement = sieved.preprocess(picture)
+        outputs, everything = sieved.infer(tensors), whole.infer(tensors)
+        places, left = everything["output0"].shape[1 if rows else 2], outputs["output0"].shape[1 if rows else 2]
+        assert left == min(top, places) if min_score is None else left <= (top or places)
+        got, most = sieved.decode(outputs, placement), whole.decode(everything, placement)
+        everything["output0"] = emptied(everything["output0"], rows, top, min_score)
+        assert same(got, whole.decode(everything, placement))
+        if (top, min_score) == (10**6, None):
+            assert same(got, most) and len(got) > 12
+        else:
+            assert len(got) < len(most) and (min_score == 0.9 or len(got) > 3)
+        assert min_score != 0.9 or outputs["output0"].size == len(got) == 0, "no place is that sure"
+
+
+def test_a_limit_stays_whatever_is_asked_later(tmp_path: Path) -> None:
+    networks.yolo(tmp_path / "net.onnx")
+    fuse(tmp_path / "net.onnx", tmp_path / "some.onnx", min_score=0.08)
+    asked = open_model(tmp_path / "some.onnx", device="cpu", min_score=0.01)
+    assert asked(image(64, 64)).scores.min() > 0.08
+
+
+def test_a_sieve_of_batches_and_half_floats(tmp_path: Path) -> None:
+    networks.yolo(tmp_path / "batch.onnx", batch="batch", kind=np.float16, masks=3, opset=18)
+    fuse(tmp_path / "batch.onnx", tmp_path / "all.onnx")
+    fuse(tmp_path / "batch.onnx", tmp_path / "some.onnx", top=12)
+    whole, some = (open_model(tmp_path / f"{name}.onnx", device="cpu", min_score=0.01) for name in ("all", "some"))
+    pictures = np.stack([image(50, 40), image(50, 40)[::-1]])
+    both = some.infer({"frame": pictures})
+    assert both["output0"].shape == (2, whole.head.shape[1], 12) and both["output0"].dtype == np.float16
+    for k in range(2):
+        placement = some.preprocess(pictures[k]).placement
+        got = some.decode({name: array[k : k + 1] for name, array in both.items()}, placement)
+        assert len(got) > 0 and same(got, whole(pictures[k]).select(np.arange(len(got))))
+    with pytest.raises(ModelError, match="expected a graph of one picture for --min-score"):
+        fuse(tmp_path / "batch.onnx", tmp_path / "x.onnx", min_score=0.5)
+
+
+def test_a_broken_network_is_still_noticed_behind_a_sieve(tmp_path: Path) -> None:
+    path = graphs.planted(
+        tmp_path / "net.onnx", {"output0": graphs.v8_head(np.full((1, 4), 30.0), np.full((1, 2), 0.9))},
+        metadata=graphs.ultralytics(networks.NAMES),
+    )  # fmt: skip
+    for name, sieve in (("top", {"top": 5}), ("least", {"min_score": 0.5})):
+        fuse(path, tmp_path / f"{name}.onnx", **sieve)
+        graph = onnx.load(str(tmp_path / f"{name}.onnx"))
+        (node,) = [n for n in graph.graph.node if n.op_type == "Constant" and "output0_whole" in n.output]
+        node.attribute[0].t.CopyFrom(
+            onnx.numpy_helper.from_array(np.full_like(onnx.numpy_helper.to_array(node.attribute[0].t), np.nan))
+        )
+        onnx.save(graph, str(tmp_path / f"{name}.onnx"))
+        with pytest.raises(DetectionsError, match="finite"):
+            open_model(tmp_path / f"{name}.onnx", device="cpu")
+
+
+def test_what_cannot_be_sieved_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    networks.yolo(tmp_path / "net.onnx")
+    anchors = sum((128 // stride) ** 2 for stride in (8, 16, 32))
+    graphs.planted(tmp_path / "yolox.onnx", {"o": np.zeros((1, anchors, 7), np.float32)})
+    for words, told in (
+        (["net.onnx", "--top", "0"], "expected --top of at least 1, got 0"),
+        (["net.onnx", "--min-score", "1.5"], "expected --min-score of at least 0 and below 1, got 1.5"),
+        (["yolox.onnx", "--family", "yolox", "--top", "5"], "got a yolox model"),
+    ):
+        typed = ["fuse", str(tmp_path / words[0]), *words[1:], "-o", str(tmp_path / "x.onnx")]
+        assert command.main(typed) == 2 and not (tmp_path / "x.onnx").exists()
+        error = capsys.readouterr().err
+        assert told in error and len(error.splitlines()) == 1
+
+
+def test_another_choice_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    networks.yolo(tmp_path / "net.onnx")
+    monkeypatch.setattr(sieves.Sieve, "keep", lambda self, head: head[:, :, : self.count])
+    with pytest.raises(ParityError, match="the graph keeps other places"):
+        fuse(tmp_path / "net.onnx", tmp_path / "x.onnx", top=5)
+    assert not (tmp_path / "x.onnx").exists()
 
 
 @pytest.mark.slow
@@ -148,8 +263,10 @@ def test_real_models_find_the_same_people(shared: Path, tmp_path: Path, name: st
     path = shared / "data" / "models" / f"{name}.onnx"
     assert fuse(path, tmp_path / "free.onnx") <= 1.001
     assert fuse(path, tmp_path / "fixed.onnx", (768, 576)) <= 1.001
+    assert fuse(path, tmp_path / "top.onnx", (768, 576), top=300) <= 1.001
     plain, *others = (
-        open_model(file, device="cpu") for file in (path, tmp_path / "free.onnx", tmp_path / "fixed.onnx")
+        open_model(file, device="cpu")
+        for file in (path, *(tmp_path / f"{name}.onnx" for name in ("free", "fixed", "top")))
     )
     with av.open(str(shared / "data" / "video" / "vtest.avi")) as video:
         frames = [frame.to_ndarray(format="bgr24") for frame in islice(video.decode(video=0), 0, 46, 15)]

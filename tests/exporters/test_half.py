@@ -49,7 +49,7 @@ def test_what_float16_cannot_hold_is_not_written(tmp_path: Path) -> None:
     )  # fmt: skip
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     (tmp_path / "big.onnx").write_bytes(model.SerializeToString())
-    with pytest.raises(ParityError, match="y is not finite in float16: not written"):
+    with pytest.raises(ParityError, match="y is not finite: not written"):
         halve(tmp_path / "big.onnx", tmp_path / "half.onnx")
     assert not (tmp_path / "half.onnx").exists()
 

@@ -18,6 +18,7 @@ from exporters.motsnet import command  # noqa: E402
 from exporters.motsnet.checkpoint import flatten, layout_of, load_checkpoint  # noqa: E402
 from exporters.motsnet.graph import MotsnetDesign, MotsnetDetector, average, levels_of, pool  # noqa: E402
 from exporters.motsnet.network import Abn, Layout, Motsnet  # noqa: E402
+from tests.exporters.lively import spread_logits  # noqa: E402
 from tests.reference.maskrcnn import bilinear, roi_align  # noqa: E402
 from tracker.cli import main as run_command  # noqa: E402
 from tracker.errors import ConfigError  # noqa: E402
@@ -30,25 +31,6 @@ SMALL = Layout(
 )  # fmt: skip
 SIZES = {"size": (150, 100), "candidates": 200, "proposals": 60, "detections": 20, "step": 10}
 STREET = "synth:street?seed=7&size=160x96&frames=4&objects=4"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quiet_torch():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def standardise(layer, spread, run):
-    """Give each output channel of a layer mean 0 and a deviation, on what it sees in a run."""
-    seen = []
-    handle = layer.register_forward_hook(lambda module, x, out: seen.append(out.transpose(0, 1).flatten(1)))
-    run()
-    handle.remove()
-    mean, scale = seen[0].mean(1), spread / seen[0].std(1)
-    layer.weight.mul_(scale.reshape(-1, *[1] * (layer.weight.ndim - 1)))
-    layer.bias.copy_((layer.bias - mean) * scale)
 
 
 @functools.cache
@@ -65,13 +47,12 @@ def _lively(layout):
                 module.running_var.uniform_(0.5, 1.5)
             elif isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
                 torch.nn.init.kaiming_normal_(module.weight)
-        detector = MotsnetDetector(network, MotsnetDesign(**SIZES))
-        given = [torch.from_numpy(array) for array in next(agreement.examples(detector)).values()]
-        for layer, spread in (
-            (network.rpn_head.conv_obj, 2.0), (network.rpn_head.conv_bbx, 0.3), (network.roi_head.roi_cls, 2.0),
-            (network.roi_head.roi_bbx, 1.0), (network.roi_head.roi_msk, 1.5),
-        ):  # fmt: skip
-            standardise(layer, spread, lambda: detector(*given))
+    heads = network.roi_head
+    spread_logits(
+        MotsnetDetector(network, MotsnetDesign(**SIZES)),
+        [(network.rpn_head.conv_obj, 2.0), (network.rpn_head.conv_bbx, 0.3), (heads.roi_cls, 2.0),
+         (heads.roi_bbx, 1.0), (heads.roi_msk, 1.5)],
+    )  # fmt: skip
     return network
 
 
@@ -160,7 +141,7 @@ def test_every_name_of_seamseg_has_its_place():
     names = {f"{part}.{name}" for part, names in seamseg_names().items() for name in names}
     assert names == set(own)
     assert layout_of(own) == Layout(tracking=0, vector=0)
-    assert find_misfits(flatten({f"module.{n}": t for n, t in own.items()}), network) == []
+    assert find_misfits(flatten({f"module.{n}": t for n, t in own.items()}), network) == ""
     with torch.device("meta"):
         tracking = Motsnet()
     assert layout_of(tracking.state_dict()) == Layout()

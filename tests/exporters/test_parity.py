@@ -25,12 +25,12 @@ def draft(tmp_path):
 
 @pytest.fixture(scope="module")
 def tensors(model):
-    rng = np.random.default_rng(0)
-    return [rng.normal(0, 1, (1, 3, model.size[1], model.size[0])).astype(np.float32) for _ in range(2)]
+    noise = np.random.default_rng(0).normal(0, 1, (2, 2, 1, 3, model.size[1], model.size[0])).astype(np.float32)
+    return [tuple(pair) for pair in noise]
 
 
 def truth_of(model):
-    return lambda tensor: [model.infer({"image": tensor})[name] for name in ("semantic", "heat", "offset")]
+    return lambda *given: list(model.session.run(dict(zip(model.session.inputs, given, strict=True))).values())
 
 
 def test_the_same_network_passes(model, draft, tensors):
@@ -42,22 +42,21 @@ def test_the_same_network_passes(model, draft, tensors):
     ("damage", "message"),
     [
         (lambda outputs: [outputs[0] + 0.01 * np.abs(outputs[0]).max(), *outputs[1:]], "differ by 1.0e-02"),
-        (lambda outputs: outputs[:2], "shapes"),
-        (lambda outputs: [outputs[0], outputs[1] * np.nan, outputs[2]], "not finite"),
+        (lambda outputs: outputs[:2], "expected 2 outputs"),
+        (lambda outputs: [outputs[0][..., 1:], *outputs[1:]], "expected semantic of shape"),
+        (lambda outputs: [outputs[0], outputs[1] * np.nan, *outputs[2:]], "heat is not finite"),
     ],
 )
-def test_another_network_is_refused_and_its_file_removed(model, draft, tensors, damage, message):
+def test_another_network_is_refused(model, draft, tensors, damage, message):
     truth = truth_of(model)
     with pytest.raises(ParityError, match=message):
-        check_parity(draft, lambda tensor: damage(truth(tensor)), tensors)
-    assert not draft.exists()
+        check_parity(draft, lambda *given: damage(truth(*given)), tensors)
 
 
-def test_a_damaged_file_is_refused_and_removed(model, draft, tensors):
+def test_a_damaged_file_is_refused(model, draft, tensors):
     draft.write_bytes(draft.read_bytes()[:5000])
     with pytest.raises(ParityError, match="does not open"):
         check_parity(draft, truth_of(model), tensors)
-    assert not draft.exists()
 
 
 def test_tampered_weights_are_refused(model, draft, tensors):
@@ -69,4 +68,3 @@ def test_tampered_weights_are_refused(model, draft, tensors):
     onnx.save(graph, draft)
     with pytest.raises(ParityError, match="differ"):
         check_parity(draft, truth_of(model), tensors)
-    assert not draft.exists()

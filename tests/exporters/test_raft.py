@@ -14,6 +14,7 @@ from exporters.raft import command  # noqa: E402
 from exporters.raft.checkpoint import load_state  # noqa: E402
 from exporters.raft.correlation import correlate, level_sizes, look_up  # noqa: E402
 from exporters.raft.network import VARIANTS, enlarge_convex  # noqa: E402
+from exporters.tracing import OPSET  # noqa: E402
 from tracker.cli import main as track  # noqa: E402
 from tracker.errors import ConfigError  # noqa: E402
 from tracker.flow import NetworkFlow  # noqa: E402
@@ -23,14 +24,6 @@ from tracker.models.registry import sha256_of  # noqa: E402
 from tracker.models.session import Session  # noqa: E402
 
 SIZE = (128, 136)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quiet_torch():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 # ------------------------------------------------------------------ names and shapes, as the makers' code has them
@@ -309,7 +302,7 @@ def test_an_exported_file_says_what_it_is(exported):
     assert card.source.endswith("--weights small.pth -o small.onnx --size 128x136 --iterations 2`")
     assert sorted(file.name for file in exported.iterdir()) == ["small.onnx", "small.pth"]
     model = onnx.load(exported / "small.onnx")
-    assert {opset.domain: opset.version for opset in model.opset_import} == {"": command.OPSET}
+    assert {opset.domain: opset.version for opset in model.opset_import} == {"": OPSET}
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -18,7 +18,7 @@ from tests.reference.siammot import Loop, Solver, nms  # noqa: E402
 from tracker import create  # noqa: E402
 from tracker.errors import ConfigError, DetectionsError, ModelError, ModelNotFoundError  # noqa: E402
 from tracker.models import siammot_graphs  # noqa: E402
-from tracker.models.card import read_card, write_card  # noqa: E402
+from tracker.models.card import IMAGENET_MEAN, IMAGENET_STD, read_card, write_card  # noqa: E402
 from tracker.models.regions import levels_of, search_regions  # noqa: E402
 from tracker.models.session import Session  # noqa: E402
 from tracker.models.siammot import GRAPHS, open_siammot  # noqa: E402
@@ -314,6 +314,12 @@ def test_candidates_that_score_the_same_may_swap():
         (["--checkpoint", "x", "--size", "640"], "WIDTHxHEIGHT"),
         (["--checkpoint", "x", "--size", "640x470"], "multiples of 32"),
         (["--checkpoint", "x", "--window-weight", "2"], "0..1"),
+        ([], "one of --train"),
+        (["--train", "--checkpoint", "x"], "one of --train"),
+        (["--train", "--minutes", "0"], "--minutes > 0"),
+        (["--weights", "missing.pt"], "missing.pt cannot be read"),
+        (["--weights", "missing.pt", "--start", "missing.pt"], "give both"),
+        (["--train", "--start", "missing.pt"], "missing.pt cannot be read"),
     ],
 )
 def test_bad_commands_say_so_in_one_line(words, message, capsys, tmp_path):
@@ -392,7 +398,7 @@ def twin(folder, design, solver):
 
     def trunk(image):
         pixels = image[:, :, ::-1].astype(np.float32) / np.float32(255)
-        tensor = ((pixels - np.float32(command.MEAN)) / np.float32(command.STD)).transpose(2, 0, 1)[None]
+        tensor = ((pixels - np.float32(IMAGENET_MEAN)) / np.float32(IMAGENET_STD)).transpose(2, 0, 1)[None]
         maps = sessions["trunk"].run({"image": np.ascontiguousarray(tensor)})
         boxes, scores, kept, begin = maps["candidates"], maps["objectness"], [], 0
         for count in design.level_counts:
@@ -481,11 +487,11 @@ def test_a_set_that_does_not_belong_together_is_refused(exported, tmp_path):
         open_siammot(tmp_path)
     for name in GRAPHS:
         shutil.copy(folder / f"{name}.onnx", tmp_path)
-    card = command.describe("motion", Design(size=(256, 128)), "another", "d" * 64)
+    card = command.describe("motion", Design(size=(256, 128)), "another", "d" * 64, small_network())
     write_card(tmp_path / "motion.onnx", card)
     with pytest.raises(ModelError, match="input size"):
         open_siammot(tmp_path, device="cpu")
-    write_card(tmp_path / "motion.onnx", command.describe("motion", SMALL, "another", "e" * 64))
+    write_card(tmp_path / "motion.onnx", command.describe("motion", SMALL, "another", "e" * 64, small_network()))
     with pytest.raises(ModelError, match="checkpoint"):
         open_siammot(tmp_path, device="cpu")
     shutil.copy(folder / "boxes.onnx", tmp_path / "motion.onnx")

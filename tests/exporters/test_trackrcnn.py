@@ -18,6 +18,7 @@ from exporters.trackrcnn.checkpoint import layout_of, load_checkpoint, translate
 from exporters.trackrcnn.graph import TrackDesign, TrackDetector, cell_anchors, map_side  # noqa: E402
 from exporters.trackrcnn.network import Layout, TrackRcnn  # noqa: E402
 from exporters.trackrcnn.temporal import Convolutions, Lstm  # noqa: E402
+from tests.exporters.lively import spread_logits  # noqa: E402
 from tracker.cli import main as run_command  # noqa: E402
 from tracker.errors import ConfigError  # noqa: E402
 from tracker.models import open_model  # noqa: E402
@@ -32,25 +33,6 @@ KINDS = {
 STREET = "synth:street?seed=7&size=160x96&frames=4&objects=4"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quiet_torch():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def standardise(layer, spread, run):
-    """Give each output channel of a layer mean 0 and a deviation, on what it sees in a run."""
-    seen = []
-    handle = layer.register_forward_hook(lambda module, x, out: seen.append(out.transpose(0, 1).flatten(1)))
-    run()
-    handle.remove()
-    mean, scale = seen[0].mean(1), spread / seen[0].std(1)
-    layer.weight.mul_(scale.reshape(-1, *[1] * (layer.weight.ndim - 1)))
-    layer.bias.copy_((layer.bias - mean) * scale)
-
-
 @functools.cache
 def _lively(kind):
     """Random weights and statistics, of logits that spread."""
@@ -61,15 +43,12 @@ def _lively(kind):
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.running_mean.normal_(0, 0.1)
                 module.running_var.uniform_(0.5, 1.5)
-        detector = TrackDetector(network, TrackDesign(**SIZES))
-        given = [torch.from_numpy(array) for array in next(agreement.examples(detector)).values()]
-        heads = network.frcnn
-        for layer, spread in (
-            (heads.rpn.get_submodule("class"), 2.0), (heads.rpn.box, 0.3),
-            (heads.fastrcnn.get_submodule("class"), 2.0), (heads.fastrcnn.box, 1.0), (heads.fastrcnn.reid, 1.0),
-            (heads.maskrcnn.conv, 1.5),
-        ):  # fmt: skip
-            standardise(layer, spread, lambda: detector(*given))
+    heads = network.frcnn
+    spread_logits(
+        TrackDetector(network, TrackDesign(**SIZES)),
+        [(heads.rpn.get_submodule("class"), 2.0), (heads.rpn.box, 0.3), (heads.fastrcnn.get_submodule("class"), 2.0),
+         (heads.fastrcnn.box, 1.0), (heads.fastrcnn.reid, 1.0), (heads.maskrcnn.conv, 1.5)],
+    )  # fmt: skip
     return network
 
 
@@ -379,7 +358,7 @@ def test_the_command_writes_a_model_that_tracks(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "cannot be read as a .npz"),
+        ([], "cannot be read as an .npz"),
         (["--proposals", "0"], "at least one proposal"),
         (["--size", "9"], "WIDTHxHEIGHT"),
     ],

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tracker.errors import FormatError
-from tracker.formats.png import decode_png, encode_png, read_png, write_png
+from tracker.formats.png import decode_png, encode_png, read_png
 
 SHAPES = {np.uint8: [(5, 7), (1, 1), (4, 9, 3)], np.uint16: [(5, 7), (1, 3)]}
 
@@ -73,7 +73,7 @@ def test_every_row_filter(rule):
 def test_palettes(tmp_path):
     palette = np.array([[0, 0, 0], [128, 0, 0], [128, 0, 0]], np.uint8)  # two places of one colour stay two places
     pixels = np.array([[0, 1, 2], [2, 1, 0]], np.uint8)
-    write_png(tmp_path / "a.png", pixels, palette)
+    (tmp_path / "a.png").write_bytes(encode_png(pixels, palette))
     found = read_png(tmp_path / "a.png")
     np.testing.assert_array_equal(found.pixels, pixels)
     np.testing.assert_array_equal(found.palette, palette)

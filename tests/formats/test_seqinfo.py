@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tracker.errors import FormatError
-from tracker.formats.seqinfo import SeqInfo, read_seqinfo, write_seqinfo
+from tracker.formats.seqinfo import SeqInfo, read_length, read_seqinfo, write_seqinfo
 
 TEXT = """\
 [Sequence]
@@ -25,6 +25,14 @@ def test_both_ways_to_the_byte(tmp_path):
     assert write_seqinfo(INFO) == TEXT
     (tmp_path / "seqinfo.ini").write_text(TEXT)
     assert read_seqinfo(tmp_path / "seqinfo.ini") == INFO
+
+
+def test_the_length_alone(tmp_path):
+    path = tmp_path / "seqinfo.ini"
+    path.write_text("[Sequence]\nseqLength=17\n")
+    assert read_length(path) == 17
+    with pytest.raises(FormatError, match="frameRate is missing"):
+        read_seqinfo(path)
 
 
 def test_the_benchmarks_own_files(shared):

@@ -34,6 +34,7 @@ def write_set(
     facts: Mapping[str, Any] | None = None,
     size: tuple[int, int] = SIZE,
     modal: bool = False,
+    classes: tuple[str, str] = CLASSES,
 ) -> Path:
     """The four files.
 
@@ -43,6 +44,7 @@ def write_set(
         facts: of the cards, where they are to be others.
         size: of the input.
         modal: boxes are clipped to the picture.
+        classes: names of what is red and what is blue.
     """
     folder.mkdir(parents=True, exist_ok=True)
     places = np.array(proposals, np.float32).reshape(-1, 4)
@@ -80,7 +82,7 @@ def write_set(
     for name, (starts, ends, nodes) in write.items():
         path = graphs.save(folder / f"{name}.onnx", nodes, starts, ends)
         card = ModelCard(
-            "siammot", name, CLASSES, image=image, checkpoint_sha256="c" * 64, facts={**known, **(facts or {})}
+            "siammot", name, classes, image=image, checkpoint_sha256="c" * 64, facts={**known, **(facts or {})}
         )
         write_card(path, card)
     return folder

@@ -55,11 +55,11 @@ def test_output_sizes_that_depend_on_the_data(tmp_path: Path) -> None:
 
 def test_a_real_network_through_buffers() -> None:
     model = open_model("street", device="cpu", warmup=False)
-    tensors, _ = model.preprocess(np.random.default_rng(1).integers(0, 256, (180, 320, 3), np.uint8))
+    given = model.feed(model.preprocess(np.random.default_rng(1).integers(0, 256, (180, 320, 3), np.uint8)).tensors)
     binding = model.session.bind()
-    binding.upload(tensors)
+    binding.upload(given)
     binding.execute()
-    wanted, got = model.session.run(tensors), binding.download()
+    wanted, got = model.session.run(given), binding.download()
     assert wanted.keys() == got.keys()
     for name, array in wanted.items():
         np.testing.assert_array_equal(got[name], array)

@@ -16,7 +16,7 @@ from tracker.errors import DetectionsError, ModelError
 from tracker.formats.class_set import KITTI_STEP, MOTCHALLENGE_STEP
 from tracker.models.card import CARD_KEY, ImageInput, ModelCard
 from tracker.models.model import open_model
-from tracker.models.motion_deeplab import add_up_places, draw_spots
+from tracker.models.motion_deeplab import draw_spots
 from tracker.systems import create
 from tracker.types import Frame, Panoptic
 
@@ -186,15 +186,6 @@ def test_streams_side_by_side_do_not_mix(recorded, tmp_path):
 
 
 # ---------------------------------------------------------------------- twins
-@given(st.integers(0, 10**6), st.integers(1, 4))
-@settings(max_examples=40, deadline=None)
-def test_places_equal_the_twin(seed, step):
-    rng = np.random.default_rng(seed)
-    keys = np.repeat(rng.integers(0, 20, rng.integers(1, 9, 2)), 3, 1).astype(np.int32)
-    count = 20 // step + 1
-    np.testing.assert_allclose(add_up_places(keys, step, count), slow.add_up_places(keys, step, count))
-
-
 @given(st.integers(0, 10**6), st.integers(0, 5), st.integers(1, 8))
 @settings(max_examples=25, deadline=None)
 def test_spots_equal_the_twin(seed, count, spread):

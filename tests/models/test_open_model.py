@@ -102,7 +102,9 @@ def test_settings_out_of_range(path: Path) -> None:
         ({"names": "imagenet"}, "class names or 'coco', got 'imagenet'"),
         ({"names": ["a", "b"]}, "names its 2 classes itself"),
         ({"classes": ["unicorn"]}, "a class of person, car, got 'unicorn'"),
-        ({"classes": [2]}, "a class of person, car, got '2'"),
+        ({"classes": [2]}, "a class from 0 to 1, got '2'"),
+        ({"classes": ["persn"]}, "a class such as person, got 'persn'"),
+        ({"classes": ["Car"]}, "a class such as car, got 'Car'"),
         ({"classes": [-1]}, "got '-1'"),
     ):
         with pytest.raises(ConfigError, match=says):

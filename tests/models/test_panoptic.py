@@ -52,7 +52,7 @@ def check_against_deeplab(folder, case):
     fused = fuse(semantic, heat, offset, things, fusion)
     picture = paint(fused, np.arange(len(fused.areas)), semantic, things, fusion)
     np.testing.assert_array_equal(fused.centres, maps[f"{case}/centers_yx"])
-    np.testing.assert_array_equal(fused.keys // len(things), maps[f"{case}/instance"])
+    np.testing.assert_array_equal(fused.runs.to_map() // len(things), maps[f"{case}/instance"])
     ours = deeplab_ids(picture, fused.labels, rules["label_divisor"])
     np.testing.assert_array_equal(ours, maps[f"{case}/panoptic"])
     return maps, fused, picture
@@ -128,12 +128,21 @@ def test_picture_equals_upsampling_everything_first(seed, count, reach):
         reach or np.inf,
     )
     sure = margin > 1e-4
-    np.testing.assert_array_equal((fused.keys % 4)[sure], classes[sure])
-    np.testing.assert_array_equal((fused.keys // 4)[sure], instances[sure])
-    labels, areas = slow.majority(fused.keys % 4, fused.keys // 4, len(fused.centres))
+    keys = fused.runs.to_map()
+    np.testing.assert_array_equal((keys % 4)[sure], classes[sure])
+    np.testing.assert_array_equal((keys // 4)[sure], instances[sure])
+    labels, areas = slow.majority(keys % 4, keys // 4, len(fused.centres))
     assert fused.labels.tolist() == labels
     assert fused.areas.tolist() == areas
-    np.testing.assert_array_equal(fused.counts.ravel(), np.bincount(fused.keys.ravel(), minlength=fused.counts.size))
+    np.testing.assert_array_equal(fused.counts.ravel(), np.bincount(keys.ravel(), minlength=fused.counts.size))
+
+
+def test_noise_has_a_run_for_nearly_every_pixel():
+    semantic = np.random.default_rng(0).normal(0, 1, (4, 7, 300)).astype(np.float32)
+    nothing = np.zeros((2, 7, 300), np.float32)
+    fused = fuse(semantic, nothing[0], nothing, THINGS, Fusion())
+    np.testing.assert_array_equal(fused.runs.to_map(), semantic.argmax(0))
+    assert len(fused.runs.keys) > 0.7 * 7 * 300
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -154,8 +163,9 @@ def test_heads_at_stride_4_give_what_deeplab_gets_by_upsampling(seed):
     )
     sure = margin > 1e-3
     assert sure.mean() > 0.95
-    np.testing.assert_array_equal((coarse.keys % 4)[sure], classes[sure])
-    np.testing.assert_array_equal((coarse.keys // 4)[sure], instances[sure])
+    keys = coarse.runs.to_map()
+    np.testing.assert_array_equal((keys % 4)[sure], classes[sure])
+    np.testing.assert_array_equal((keys // 4)[sure], instances[sure])
 
 
 # ---------------------------------------------------------------------- rules
@@ -384,36 +394,27 @@ def test_a_card_that_does_not_fit(tmp_path, change, message):
 
 
 # ---------------------------------------------------------------------- the file in the wheel
-SHIPPED = {"street": "panoptic", "street-video": "panoptic-video"}
+def test_the_wheel_carries_one_network(model):
+    assert [file.name for file in STREET.parent.glob("*.onnx")] == [STREET.name]
+    assert STREET.stat().st_size <= 1_500_000
+    assert model.card.family == "panoptic-video" and model.gives == {"masks", "offsets", "embeddings"}
+    assert model.card.licence == "Apache-2.0"
+    assert "synthetic street" in model.card.source and STREET.name in model.card.source
+    assert model.card.class_names == ("road", "sidewalk", "building", "vegetation", "sky", "person", "car")
+    assert set(model.card.facts["validation"]) >= {"miou", "thing_quality", "recall", "precision", "motion_px", "auc"}
 
 
-@pytest.fixture(scope="module", params=SHIPPED)
-def shipped(request):
-    return open_model(request.param, device="cpu", threads=1)
-
-
-def test_shipped_files(shipped):
-    file = Path(shipped.session.path)
-    assert file.stat().st_size <= 1_500_000
-    assert shipped.card.family == SHIPPED[file.stem]
-    assert shipped.card.licence == "Apache-2.0"
-    assert "synthetic street" in shipped.card.source and file.name in shipped.card.source
-    assert shipped.card.class_names == ("road", "sidewalk", "building", "vegetation", "sky", "person", "car")
-    assert set(shipped.card.facts["validation"]) >= {"miou", "thing_quality", "recall", "precision"}
-
-
-def test_shipped_files_see_streets_that_they_never_met(shipped):
+def test_it_sees_streets_that_it_never_met(model):
     from exporters.quality import Moment, measure
     from tracker.sources.street import Street
 
     streets = {seed: Street(seed=seed, objects=12, frames=200) for seed in (7, 11)}
     moments = [Moment(k, street.render(i - 1), street.render(i)) for k, street in streets.items() for i in (30, 150)]
-    figures = measure(shipped, moments).figures()
+    figures = measure(model, moments).figures()
     for name, floor in FLOORS.items():
         assert figures[name] >= floor, figures
-    if shipped.card.family == "panoptic-video":
-        assert figures["motion_px"] <= 0.7 * figures["still_px"] and figures["auc"] >= 0.85, figures
+    assert figures["motion_px"] <= 0.7 * figures["still_px"], figures
 
 
-FLOORS = {"miou": 0.91, "thing_quality": 0.66, "recall": 0.84, "precision": 0.89}
-"""Recorded: 0.936, 0.699, 0.889, 0.944 on four frames with 44 objects; less a margin of about two objects."""
+FLOORS = {"miou": 0.91, "thing_quality": 0.66, "recall": 0.84, "precision": 0.89, "auc": 0.85}
+"""Recorded: 0.937, 0.699, 0.889, 0.919, 0.915 on four frames with 44 objects; less a margin of one or two objects."""

@@ -102,7 +102,7 @@ def test_the_users_registry_is_where_the_variable_says(home: Path, monkeypatch: 
     monkeypatch.setenv("TRACKSTREAM_REGISTRY", str(home / "other.toml"))
     assert find("mine").licence == "mine"
     monkeypatch.setenv("TRACKSTREAM_REGISTRY", str(home / "none.toml"))
-    with pytest.raises(ConfigError, match=r"cannot read the model registry .*none\.toml: No such file"):
+    with pytest.raises(ConfigError, match=r"cannot read the model registry .*none\.toml: no such file"):
         find("mine")
 
 
@@ -421,7 +421,7 @@ def test_addresses_that_are_not_safe_are_refused(web: Web, address: str) -> None
 
 
 def test_files_that_cannot_be_read(web: Web, home: Path) -> None:
-    with pytest.raises(ModelError, match=r"/none\.onnx cannot be read \(No such file"):
+    with pytest.raises(ModelError, match=r"/none\.onnx cannot be read \(no such file"):
         pull(replace(entry_of(web), address=(home / "none.onnx").as_uri()))
     for wrong in ("file:net.onnx", "file://server/net.onnx"):
         with pytest.raises(ModelError, match="expected a file address such as file:///folder"):
@@ -432,7 +432,7 @@ def test_a_cache_that_cannot_be_written(web: Web, home: Path, monkeypatch: pytes
     (home / "taken").write_text("a file where a folder should be")
     monkeypatch.setenv("TRACKSTREAM_CACHE", str(home / "taken"))
     with pytest.raises(
-        ModelError, match=r"the cache .* cannot be written \(Not a directory\); set TRACKSTREAM_CACHE to"
+        ModelError, match=r"the cache .* cannot be written \(not a directory\); set TRACKSTREAM_CACHE to"
     ):
         pull(entry_of(web))
 
@@ -441,14 +441,14 @@ def test_a_full_disk_is_known_before_and_while(web: Web, monkeypatch: pytest.Mon
     full = shutil._ntuple_diskusage(10, 9, 1)  # type: ignore[attr-defined]
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda _: full)
-        with pytest.raises(ModelError, match=r"cannot be written \(No space left on device\); free some space"):
+        with pytest.raises(ModelError, match=r"cannot be written \(no space left on device\); free some space"):
             pull(entry_of(web, size=len(BODY)))
         assert web.asked == []
 
     def fill(done: int, total: int | None) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.raises(ModelError, match=r"No space left on device.*free some space"):
+    with pytest.raises(ModelError, match=r"no space left on device.*free some space"):
         pull(entry_of(web), on_progress=fill)
     assert pull(entry_of(web)).read_bytes() == BODY
 

@@ -109,6 +109,16 @@ def test_objects_over_stuff(stuff):
     np.testing.assert_array_equal(found.panoptic.rows, rows)  # the third is covered by more than half
 
 
+def test_what_remembers_is_forked_for_each_stream(stuff, monkeypatch):
+    plain = Merged(Segmenter(stuff), stuff)
+    assert not plain.remembers and plain.for_stream() is plain
+    monkeypatch.setattr(type(stuff), "remembers", True)
+    model = Merged(Segmenter(stuff), stuff)
+    first, second = model.for_stream(), model.for_stream()
+    assert len({id(each._stuff) for each in (model, first, second)}) == 3
+    assert first._stuff.session is stuff.session
+
+
 def test_nothing_to_lay_over():
     picture = Panoptic(np.ones((4, 5), np.uint8), np.zeros((4, 5), np.int32))
     none = replace(Detections.empty(), masks=Masks.empty(4, 5, 0))

@@ -12,7 +12,7 @@ from onnx import helper
 
 from tests.models.followers import colour_network, value
 from tests.models.graphs import save
-from tracker.errors import ModelError, ModelNotFoundError, TrackerError
+from tracker.errors import ModelError, ModelNotFoundError, SnapshotError, TrackerError
 from tracker.guide import Guided
 from tracker.masks import Masks
 from tracker.models import Session
@@ -108,6 +108,18 @@ def test_tracks_are_found_where_they_went(network: Path) -> None:
     assert (found.scores[1:] > 0.9).all()
     between = motion.predict(frame, Detections.unlooked())
     assert not between.looked and np.array_equal(between.boxes, found.boxes[1:])
+
+
+def test_a_memory_goes_on_elsewhere(network: Path) -> None:
+    motion, other = open_siamese(network), open_siamese(network)
+    frame, detections = scene(0, [(100, 100), (400, 300)])
+    motion.follow(frame, tracks_of(detections, [3, 7]))
+    other.restore(motion.dump())
+    frame, _ = scene(1, [(150, 130), (350, 290)])
+    wanted, found = (each.predict(frame, Detections.unlooked()) for each in (motion, other))
+    assert found.track_ids.tolist() == [3, 7] and np.array_equal(found.boxes, wanted.boxes)
+    with pytest.raises(SnapshotError, match=r"expected templates of shape .*; was it another network"):
+        other.restore({**motion.dump(), "templates": np.zeros((2, 4, 4, 4), np.float32)})
 
 
 def test_many_are_found_as_each_one_alone(network: Path) -> None:

@@ -13,14 +13,16 @@ import pytest
 
 from tests.models.siammot_set import SIZE, STEP, picture, write_set
 from tracker import create, pipeline
-from tracker.errors import DetectionsError, ModelError, ModelNotFoundError
+from tracker.errors import DetectionsError, ModelError, ModelNotFoundError, SnapshotError
 from tracker.formats.mot import MotRows
 from tracker.guide import Guided
-from tracker.models import ModelCard, open_model, siammot_graphs, write_card
+from tracker.models import ModelCard, SessionConfig, open_model, siammot_graphs, write_card
+from tracker.models.card import read_card
 from tracker.models.session import Session
-from tracker.models.siammot import GRAPHS, Ahead, Memory, SiamMot, SiamMotMotion, open_siammot
+from tracker.models.siammot import GRAPHS, Memory, SiamMot, median_flow, open_siammot
 from tracker.models.siammot_graphs import SiamMotGraphs
-from tracker.types import Detections, Frame, Tracks
+from tracker.models.siammot_loop import Ahead, SiamMotMotion
+from tracker.types import Detections, Flow, Frame, Tracks
 
 RED, BLUE, NOTHING = [10, 10, 30, 40], [70, 20, 90, 50], [40, 5, 60, 31]
 PROPOSALS = [[x0, y0, x1 - 1, y1 - 1] for x0, y0, x1, y1 in (RED, BLUE, NOTHING)]
@@ -145,6 +147,101 @@ def test_boxes_of_a_modal_network_end_with_the_picture(tmp_path: Path, modal: bo
     assert all(len(snapshot) == 1 for snapshot in tracks)
 
 
+# ------------------------------------------------------------------ without learned motion
+def forbid(monkeypatch: pytest.MonkeyPatch, *graphs: str) -> None:
+    """No graph of these may run."""
+    run = Session.run_held
+
+    def checked(self: Session, *args: object) -> object:
+        assert self.path.stem not in graphs, self.path
+        return run(self, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Session, "run_held", checked)
+
+
+def uniform(dx: float, dy: float, scale: int = 1) -> Flow:
+    """Everything goes one way."""
+    return Flow(np.full((SIZE[1] * scale, SIZE[0] * scale, 2), (dx, dy), np.float32))
+
+
+def test_the_box_head_alone_finds_tracks_from_their_last_box(network: SiamMot, monkeypatch: pytest.MonkeyPatch) -> None:
+    forbid(monkeypatch, "motion", "template")
+    stream = SiamMot(network.model, learned=False)
+    (first, *_) = follow(stream, scene(1), "siammot-tracktor")
+    detections = stream(scene(2)[1])
+    scores, _ = network.model.refine(stream._outputs, stream.memory.boxes)
+    assert detections.boxes[2:].tolist() == first.boxes.tolist() and detections.track_ids.tolist() == [-1, -1, 1, 2]  # type: ignore[union-attr]
+    np.testing.assert_allclose(detections.scores[2:], scores[[0, 1], stream.memory.labels + 1], atol=1e-6)
+    assert len(stream.memory.templates) == 0
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_flow_moves_the_places(network: SiamMot, learned: bool) -> None:
+    """By source pixels; learned motion goes on from there."""
+    stream = SiamMot(network.model, learned=learned)
+    images = scene(2, scale=2)
+    (first, *_) = follow(stream, images[:1])
+    detections = stream(images[1], flow=uniform(7, 3, scale=2))
+    shift = np.array([7 + 2 * STEP * learned, 3] * 2)
+    np.testing.assert_allclose(detections.boxes[2:], first.boxes + shift, atol=1e-4)
+
+
+def test_flow_leaves_hidden_tracks_where_they_are(network: SiamMot) -> None:
+    stream, tracker = SiamMot(network.model, learned=False), create("siammot-flow", birth_score=BIRTH)
+    images = scene(5, hidden=(2, 3, 4))
+    for image in images[:4]:
+        tracks = tracker.update(stream(image, flow=uniform(STEP, 0)))
+        stream.follow(tracks)
+    assert tracks.coasting.ids.tolist() == [1] and stream.memory.seen == 1
+    rows = stream(images[4], flow=uniform(STEP, 0))
+    assert rows.track_ids is not None and rows.track_ids[-2:].tolist() == [2, 1]
+    assert rows.boxes[-2:].tolist() == [moved(BLUE, 4), moved(RED, 1)]
+
+
+def test_flow_inside_a_box_is_a_median_of_what_stays_in_sight() -> None:
+    flow = uniform(0, 0)
+    flow.forward[10:40, 10:21] = (4, 1)  # 11 of 20 columns
+    flow.forward[10:40, 21:30] = (90, 90)
+    flow.forward[11, 11:14] = np.nan
+    boxes = np.array(
+        [RED, [10.5, 10.5, 29.5, 39.5], BLUE, [500, 5, 520, 9], [-30, -30, -1, -2], [5, 5, 5, 5]], np.float32
+    )
+    wanted = [[4, 1], [4, 1], [0, 0], [0, 0], [0, 0], [0, 0]]
+    assert median_flow(flow, boxes).tolist() == wanted
+    hidden = np.zeros(SIZE[::-1], np.bool_)
+    hidden[10:40, 10:19] = True
+    assert median_flow(replace(flow, occluded=hidden), boxes)[0].tolist() == [90, 90]
+    assert median_flow(replace(flow, occluded=~np.zeros_like(hidden)), boxes).tolist() == [[0, 0]] * 6
+    assert median_flow(flow, np.zeros((0, 4), np.float32)).shape == (0, 2)
+
+
+# ------------------------------------------------------------------ going on later
+@pytest.mark.parametrize("learned", [True, False])
+def test_a_memory_goes_on_elsewhere(network: SiamMot, learned: bool) -> None:
+    images, tracker = scene(8, hidden=(3, 4)), create("siammot", birth_score=BIRTH)
+    stream, wanted = SiamMot(network.model, learned=learned), []
+    for k, image in enumerate(images):
+        if k == 4:
+            saved = stream.dump()
+            stream = SiamMot(network.model, learned=learned)
+            stream.restore(saved)
+        wanted.append(tracker.update(stream(image)))
+        stream.follow(wanted[-1])
+    alone = follow(SiamMot(network.model, learned=learned), images)
+    for ours, theirs in zip(alone, wanted, strict=True):
+        assert ours.ids.tolist() == theirs.ids.tolist() and ours.boxes.tolist() == theirs.boxes.tolist()
+
+
+def test_a_memory_of_another_network_is_refused(network: SiamMot) -> None:
+    follow(network, scene(1))
+    saved = network.dump()
+    with pytest.raises(SnapshotError, match=r"shape \(2, 3, 15, 15\), got \(2, 3, 7, 7\); was it another network"):
+        network.restore({**saved, "templates": np.zeros((2, 3, 7, 7), np.float32)})
+    with pytest.raises(SnapshotError, match="expected templates"):
+        SiamMot(network.model, learned=False).restore(saved)
+    assert len(network.memory.ids) == 2
+
+
 # ------------------------------------------------------------------ public detections
 def test_given_boxes_are_read_as_the_authors_read_them(network: SiamMot) -> None:
     """x2 is the last pixel before it is scaled; a box of less than a pixel has one column."""
@@ -164,6 +261,8 @@ def test_given_boxes_replace_proposals(network: SiamMot) -> None:
     nothing = network(scene(2)[1], public=np.zeros((0, 4), np.float32))  # tracks run on
     assert nothing.track_ids is not None and nothing.track_ids.tolist() == [1]
     assert nothing.boxes.tolist() == [moved(shifted, 1)]
+    network.reset()
+    assert len(network(image, public=np.zeros((0, 4), np.float32))) == 0  # nor is there anything to look for
 
 
 # ------------------------------------------------------------------ any number of tracks
@@ -262,10 +361,12 @@ class Source:
 
 def loop(
     model: SiamMotGraphs, images: Sequence[np.ndarray], *, every: int = 1, public: MotRows | None = None,
-    overlap: bool = True, system: str = "siammot",
+    overlap: bool = True, detect_every: int = 1,
 ) -> list[Tracks]:  # fmt: skip
+    """Tracks; the trunk runs on each `every`-th frame, detection on each `detect_every`-th of these."""
     out: list[Tracks] = []
-    guided = Guided(create(system, birth_score=BIRTH), motion=SiamMotMotion(SiamMot(model), public=public))
+    motion = SiamMotMotion(SiamMot(model), public=public, look=pipeline.every(detect_every))
+    guided = Guided(create("siammot", birth_score=BIRTH), motion=motion)
     pipeline.run(
         Source(images), Ahead(model), guided, overlap=overlap, look=pipeline.every(every),
         on_frame=lambda _, tracks: out.append(tracks),
@@ -295,12 +396,55 @@ def test_streams_on_one_model_do_not_know_each_other(network: SiamMot) -> None:
         assert ours.boxes.tolist() == theirs.boxes.tolist() and ours.misses.tolist() == theirs.misses.tolist()
 
 
-def test_frames_that_nobody_looks_at(network: SiamMot) -> None:
+@pytest.mark.parametrize("overlap", [True, False])
+def test_frames_without_detection(network: SiamMot, overlap: bool) -> None:
+    """Tracks are found on all of them; what is new waits for the next detection, what is hidden too."""
+    red = [moved(RED, max(k - 3, 0)) for k in range(8)]  # waits in frames 1 to 3, hides in frame 5
+    images = [picture({"red": [] if k in (0, 5) else [red[k]], "blue": [moved(BLUE, k)]}) for k in range(8)]
+    tracks = loop(network.model, images, detect_every=3, overlap=overlap)
+    assert [t.detections.looked for t in tracks] == [k % 3 == 0 for k in range(8)]
+    assert [t.confirmed.ids.tolist() for t in tracks] == [[1]] * 3 + [[1, 2]] * 5  # blue was there first
+    assert [t.boxes[0].tolist() for t in tracks] == [moved(BLUE, k) for k in range(8)]
+    assert [t.source.tolist() for t in tracks[3:6]] == [[2, 0], [0, 1], [0, -1]]
+    assert [t.misses.tolist() for t in tracks[3:]] == [[0, 0]] * 5, "nobody is missed in between"
+    assert tracks[4].boxes[1].tolist() == red[4] and tracks[5].boxes[1].tolist() == red[4]
+
+
+def test_frames_that_the_trunk_does_not_see(network: SiamMot) -> None:
     """Nothing is searched, nothing is forgotten, and tracks go on when somebody looks again."""
     slow = [image for image in scene(4) for _ in range(2)]
     tracks = loop(network.model, slow, every=2)
     assert [snapshot.ids.tolist() for snapshot in tracks] == [[1, 2]] * 8
     assert tracks[6].boxes.tolist() == [moved(RED, 3), moved(BLUE, 3)] and len(tracks[7].detections) == 0
+
+
+class Drift:
+    """Optical flow that is the same everywhere, and whether it was asked to begin anew."""
+
+    def __init__(self) -> None:
+        self.frames: list[int] = []
+        self.resets = 0
+
+    def update(self, frame: Frame) -> Flow:
+        self.frames.append(frame.index)
+        return uniform(STEP, 0)
+
+    def reset(self) -> None:
+        self.resets += 1
+
+
+def test_flow_in_the_loop(network: SiamMot) -> None:
+    drift, images = Drift(), scene(4)
+    motion, ahead = SiamMotMotion(SiamMot(network.model, learned=False), flow=drift), Ahead(network.model)
+    guided = Guided(create("siammot-flow", birth_score=BIRTH), motion=motion)
+    for k, image in enumerate(images):
+        frame = Frame(k, k / 30, image, epoch=k // 2)
+        tracks = guided.update(pipeline.detect(ahead, frame), frame)
+        assert tracks.boxes.tolist() == [moved(RED, k), moved(BLUE, k)] and tracks.ids.tolist() == [1, 2]
+        guided.update(Detections.unlooked(), frame)  # in no trunk: the next flow spans it
+    assert drift.frames == [0, 1, 2, 3] and drift.resets == 1, "the stream was lost once"
+    guided.reset()
+    assert drift.resets == 2 and len(motion.stream.memory.ids) == 0
 
 
 def test_public_detections_of_each_frame(network: SiamMot) -> None:
@@ -345,13 +489,36 @@ def test_missing_graphs_are_named(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", GRAPHS)
 def test_graphs_of_different_sets_are_refused(folder: Path, tmp_path: Path, name: str) -> None:
     for facts, size, message in (
-        ({}, (64, 64), "input size"), ({"template": 7}, SIZE, "template"), ({"motion": "imm"}, SIZE, "motion")
+        ({}, (64, 64), "input size"), ({"template": 7}, SIZE, "template")
     ):  # fmt: skip
         shutil.copytree(folder, tmp_path / "set", dirs_exist_ok=True)
         other = write_set(tmp_path / "other", PROPOSALS, facts=facts, size=size)
         shutil.copy(other / f"{name}.onnx", tmp_path / "set")
         with pytest.raises(ModelError, match=f"does not belong to trunk.onnx beside it: {message}"):
             open_model(tmp_path / "set", device="cpu")
+
+
+def test_only_two_graphs_know_the_track_head(folder: Path, tmp_path: Path) -> None:
+    other = write_set(tmp_path / "other", PROPOSALS, facts={"motion": "imm"})
+    for name in GRAPHS:
+        shutil.copytree(folder, tmp_path / "set", dirs_exist_ok=True)
+        shutil.copy(other / f"{name}.onnx", tmp_path / "set")
+        if name in ("template", "motion"):
+            with pytest.raises(ModelError, match=r"does not belong to template\.onnx beside it: track head"):
+                open_model(tmp_path / "set", device="cpu")
+        else:
+            model = open_model(tmp_path / "set", device="cpu")
+            assert isinstance(model, SiamMotGraphs) and model.head == "emm"
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_graphs_of_different_checkpoints_are_refused(folder: Path, tmp_path: Path, name: str) -> None:
+    shutil.copytree(folder, tmp_path / "set")
+    card = read_card(Session(folder / f"{name}.onnx", SessionConfig("cpu")).metadata)
+    assert card is not None
+    write_card(tmp_path / "set" / f"{name}.onnx", replace(card, checkpoint_sha256="d" * 64))
+    with pytest.raises(ModelError, match=r"does not belong to trunk\.onnx beside it: checkpoint"):
+        open_model(tmp_path / "set", device="cpu")
 
 
 def test_graphs_in_each_others_place_are_refused(folder: Path, tmp_path: Path) -> None:

@@ -96,8 +96,8 @@ def test_a_layout_is_not_chosen_where_both_fit(tmp_path: Path) -> None:
     path = graphs.planted(tmp_path / "net.onnx", {"o": np.zeros((1, 63, 21), np.float32)}, image=(1, 3, 32, 32))
     with pytest.raises(ModelError, match="both layouts fit, so name the classes"):
         open_model(path, "yolo")
-    assert open_model(path, "yolo", names=[str(i) for i in range(16)])._rows  # type: ignore[attr-defined]
-    assert not open_model(path, "yolo", names=[str(i) for i in range(59)])._rows  # type: ignore[attr-defined]
+    assert open_model(path, "yolo", names=[str(i) for i in range(16)]).rows  # type: ignore[attr-defined]
+    assert not open_model(path, "yolo", names=[str(i) for i in range(59)]).rows  # type: ignore[attr-defined]
 
 
 def test_scores_overlaps_and_counts_are_settings(tmp_path: Path) -> None:

@@ -47,13 +47,6 @@ def occluded(forward, backward, slope=0.01, offset=0.5):
     return out
 
 
-def motion_boundaries(flow, slope=0.01, offset=0.002):
-    """Sundaram's equation 6 by numpy's gradients."""
-    flow = flow.astype(np.float64)
-    steep = sum((np.gradient(flow, axis=axis) ** 2).sum(-1) for axis in (0, 1))
-    return steep > slope * (flow**2).sum(-1) + offset
-
-
 def payoff(segments, classes, previous, previous_classes, backward, lead=10, overlap=10, ratio=2):
     """Values and vetoes of track mining, a mask at a time."""
     warped = [warp(previous == j + 1, backward) for j in range(len(previous_classes))]

@@ -1,4 +1,4 @@
-"""Slow, obvious twins of the kernels in tracker/models/voting.py and motion_deeplab.py."""
+"""Slow, obvious twins of the kernels in tracker/models/voting.py, runs.py and motion_deeplab.py."""
 
 from __future__ import annotations
 
@@ -68,15 +68,29 @@ def enlarge(heat, parts):
     return upsample(heat[None], ys, xs)[0]
 
 
-def add_up_places(keys, step, count):
-    """Pixels, sums of rows and columns, and first place in raster order of each number key // step, but for 0."""
-    out = np.zeros((count, 4))
+def measure(keys, step, count):
+    """Pixels, sums of rows and columns, first place in raster order, and box of each number key // step, but for 0."""
+    out, rects = np.zeros((count, 4)), np.zeros((count, 4), np.int64)
     out[:, 3] = keys.size
     for number in range(1, count):
         ys, xs = np.nonzero(keys // step == number)
         if len(ys):
             out[number] = len(ys), ys.sum(), xs.sum(), ys[0] * keys.shape[1] + xs[0]
-    return out
+            rects[number] = xs.min(), ys.min(), xs.max() + 1, ys.max() + 1
+    return out, rects
+
+
+def runs_of(keys):
+    """`starts`, `ends` and `keys` of a picture's runs, from a map of its keys (H, W)."""
+    starts, ends, found = [0], [], []
+    for line in keys:
+        for x, key in enumerate(line):
+            if x == 0 or key != line[x - 1]:
+                ends.append(x)
+                found.append(key)
+            ends[-1] = x + 1
+        starts.append(len(ends))
+    return np.array(starts, np.int64), np.array(ends, np.int32), np.array(found, np.int32)
 
 
 def draw_spots(centres, spread, height, width):

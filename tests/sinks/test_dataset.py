@@ -109,8 +109,9 @@ def test_step_pictures_hold_ids_to_65535(tmp_path):
 
 
 def test_what_step_pictures_need(tmp_path):
-    with pytest.raises(SinkError, match="a class for every pixel, and this model gives only objects"):
+    with pytest.raises(SinkError, match="a class for every pixel, and this model gives only objects") as caught:
         run("kitti-step", tmp_path / "a", [tracks(CROWD)])
+    assert str(caught.value).count("cannot write") == 1
     snapshot, info = with_picture(tracks(CROWD), ("floor", "robot", "box", "bench"))
     with pytest.raises(SinkError, match=r"of the model's classes \(floor, robot, box, bench\) none is one of"):
         run("mot-step", tmp_path / "b", [snapshot], info)

@@ -204,6 +204,19 @@ def test_places_that_cannot_be_written(name, tmp_path):
         assert reason in str(caught.value) and str(path.parent) in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="nothing keeps a second writer away there")
+@pytest.mark.parametrize("name", TEXT_SINKS)
+def test_a_second_writer_is_refused_and_harms_nothing(name, tmp_path):
+    sink_class, file_name = SINKS[name]
+    alone = written(sink_class, tmp_path / "alone", [tracks(CROWD)])
+    with sink_class(tmp_path / file_name, INFO) as first:
+        with pytest.raises(SinkError, match=rf"{file_name}: another run is writing it; choose another output"):
+            sink_class(tmp_path / file_name, INFO)
+        first.write(frame(0), tracks(CROWD))
+    assert (tmp_path / file_name).read_text() == alone
+    sink_class(tmp_path / file_name, INFO).close()  # free again
+
+
 @pytest.mark.parametrize("name", TEXT_SINKS)
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux has a disk that is always full")
 def test_a_full_disk_is_one_line(name):

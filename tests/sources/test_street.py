@@ -155,6 +155,16 @@ def test_people_and_cars_enter_leave_turn_and_stop(busy: Street) -> None:
     assert pace.min() < 0.3 and pace.max() > 4
 
 
+@pytest.mark.parametrize("kind", [WALKER, DRIVER])
+def test_speed_is_a_factor_on_everybodys_speed(kind: int) -> None:
+    def pace(speed: float) -> float:
+        world = Street(seed=3, size=SMALL, frames=90, objects=20, speed=speed).world
+        mine = world.kinds == kind
+        return float(np.percentile(world.poses[:, mine, 4][world.ids[:, mine] > 0], 75))
+
+    assert 1.6 < pace(2.0) / pace(1.0) < 2.4 and 0.4 < pace(0.5) / pace(1.0) < 0.6
+
+
 def test_cars_of_a_lane_never_overlap(busy: Street) -> None:
     world = busy.world
     cars = np.flatnonzero(world.kinds == DRIVER)

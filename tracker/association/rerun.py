@@ -54,7 +54,8 @@ from tracker.association.table import (
     SUPPRESS_IOU,
     TENTATIVE_COASTS,
 )
-from tracker.types import BLOCK_BYTES, Detections
+from tracker.types import Detections
+from tracker.types.tracks import BLOCK_BYTES
 
 _PHASE_NAMES = {code: name for name, code in PHASES.items()}
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 import tracker
 from tracker.association.plan import Plan
 from tracker.association.state import layout
-from tracker.errors import ConfigError, SnapshotError
+from tracker.errors import ConfigError, SnapshotError, why
 
 FORMAT, VERSION = b"trackstream.tracker", 1
 """Name and version of the layout of the file; the number rises when a reader would have to change."""
@@ -80,7 +80,7 @@ def write_snapshot(path: str | os.PathLike[str], snapshot: Snapshot) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             part.unlink()
-        raise SnapshotError(f"cannot write {os.fspath(path)}: {_reason(error)}") from None
+        raise SnapshotError(f"cannot write {os.fspath(path)}: {why(error)}") from None
 
 
 def read_snapshot(path: str | os.PathLike[str]) -> Snapshot:
@@ -93,7 +93,7 @@ def read_snapshot(path: str | os.PathLike[str]) -> Snapshot:
     try:
         content = Path(path).read_bytes()
     except OSError as error:
-        raise SnapshotError(f"cannot read {name}: {_reason(error)}") from None
+        raise SnapshotError(f"cannot read {name}: {why(error)}") from None
     first = _FIRST_LINE.match(content)
     if first is None:
         raise SnapshotError(f"{name} is not a saved tracker: expected a file that Tracker.save wrote")
@@ -179,7 +179,3 @@ def _little_endian(array: NDArray[Any]) -> NDArray[Any]:
 
 def _checksum(content: bytes) -> bytes:
     return hashlib.blake2b(content, digest_size=_CHECKSUM_BYTES).digest()
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()

@@ -4,7 +4,7 @@ It is compiled in up to three forms: a short one for plans that only compare ove
 weigh several cues (`past`), one for those that also compare looks. Numba leaves out what an argument of None rules out,
 so nobody pays for what his plan does not use.
 
-It ends by writing the snapshot into one block of memory that Python made (`tracker.types.BLOCK`): making or returning
+It ends by writing the snapshot into one block of memory that Python made (`tracker.types.tracks`): making or returning
 an array for each field would cost more than the whole step does with few objects.
 """
 
@@ -65,7 +65,7 @@ from tracker.association.table import (
     SUPPRESS_IOU,
     TENTATIVE_MOVES,
 )
-from tracker.types import (
+from tracker.types.tracks import (
     BLOCK_BOXES,
     BLOCK_BYTES,
     BLOCK_HITS,

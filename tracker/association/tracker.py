@@ -25,13 +25,15 @@ from tracker.association.stages import ASK_SOLVER
 from tracker.association.state import COUNT, LAST_ID, State
 from tracker.association.step import step
 from tracker.errors import ConfigError, DetectionsError, FrameError, SnapshotError
-from tracker.types import BLOCK_BYTES, Detections, Flow, Frame, Tracks, tracks_of_block
+from tracker.types import Detections, Flow, Frame, Tracks
+from tracker.types.tracks import BLOCK_BYTES, tracks_of_block
 
 if TYPE_CHECKING:
     from tracker.association.explain import Explainer
     from tracker.association.explanation import Explanation
 
 _STEADY = 0.05  # a gap this close to a whole number of frames is that number: jitter of the clock changes nothing
+_LATEST_S = 1e11  # some 3000 years: whoever stamps frames with more counts from 1970, and in other units
 _LONGEST_STEP_FRAMES = 10_000.0  # a longer gap counts as this; a prediction over it is meaningless anyway
 
 
@@ -59,15 +61,20 @@ class Clock:
         """Go to the next frame; returns the step in nominal frames, exactly 1.0 without a stamp.
 
         Raises:
-            FrameError: a stamp that is not finite or lies before the last stamp. The clock stays as it was.
+            FrameError: a stamp that is no number of seconds, or lies before the last stamp. The clock stays as it was.
         """
         if time_s is None:
             self._frames += 1
             self.time_s = self._anchor_s + self._frames / self.frame_rate
             return 1.0
-        now = float(time_s)
+        try:
+            now = float(time_s)
+        except (TypeError, ValueError):
+            raise FrameError(f"expected a time in seconds, as a number, got {time_s!r}") from None
         if not math.isfinite(now):
             raise FrameError(f"expected a finite time in seconds, got {now}")
+        if abs(now) > _LATEST_S:
+            raise FrameError(f"expected a time in seconds, got {now:g}; divide milli-, micro- or nanoseconds first")
         first = self._stamp_s is None
         if self._stamp_s is not None and now < self._stamp_s:
             raise FrameError(
@@ -129,6 +136,8 @@ class Tracker:
     ) -> None:
         if isinstance(frame_rate, bool) or not isinstance(frame_rate, (int, float)) or not 0 < frame_rate < math.inf:
             raise ConfigError(f"expected frame_rate as frames per second above 0, got {frame_rate!r}")
+        if isinstance(class_names, str):
+            raise ConfigError(f"expected class_names as a list of names, got the text {class_names!r}")
         self.plan = plan
         self.frame_rate = float(frame_rate)
         self.class_names = tuple(class_names)
@@ -188,13 +197,17 @@ class Tracker:
 
         Raises:
             DetectionsError: something else than `Detections`, or without what the plan compares.
-            FrameError: a time that is not finite or runs backwards, a camera motion that is no invertible map, a plan
-                that needs flow and gets none. In all cases nothing has changed.
+            FrameError: something else than a `Frame`, a time that is not finite or runs backwards, a camera motion that
+                is no invertible map, a plan that needs flow and gets none. In all cases nothing has changed.
         """
         if not isinstance(detections, Detections):
             raise DetectionsError(
                 f"expected Detections, got {type(detections).__name__}; Detections.from_array takes rows of numbers, "
                 "Detections.empty() is nothing seen, Detections.unlooked() is nobody looked"
+            )
+        if frame is not None and not isinstance(frame, Frame):
+            raise FrameError(
+                f"expected a Frame, got {type(frame).__name__}; leave it out, or Frame(index, time_s, image) makes one"
             )
         wardrobe, state, clock, looked = self._wardrobe, self._state, self._clock, detections.looked
         shown = wardrobe is not None and (looked or self.plan.chain_masks)

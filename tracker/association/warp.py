@@ -1,12 +1,12 @@
-"""Masks and boxes carried along optical flow, and which pixels of a flow can be trusted.
+"""Masks carried along optical flow, and which pixels of a flow can be trusted.
 
 A warped mask asks, for every pixel p of the frame it is warped to, whether the mask is set at p + F(p). Only stretches
 of pixels whose vectors can reach a mask's crop are asked: a first pass notes, for every tile of 64 x 8 pixels (a word
 wide, on the grid of `Masks`), the rectangle that its vectors point into. Overlapping masks are warped independently.
 
 Arrays are float32 (H, W, 2) vectors (dx, dy) in pixels, as in `types.Flow`. A vector that is not finite points nowhere.
-Sources: STEP, arXiv:2102.11859 (deeplab2's rule, `warp_to_previous`); MOTS, arXiv:1902.03604 (`warp_by_forward`,
-`shift_boxes`); Sundaram, Brox and Keutzer, ECCV 2010 (`find_occluded`, `find_motion_boundaries`).
+Sources: STEP, arXiv:2102.11859 (deeplab2's rule, `warp_to_previous`); MOTS, arXiv:1902.03604 (`warp_by_forward`);
+Sundaram, Brox and Keutzer, ECCV 2010 (`find_occluded`).
 """
 
 from __future__ import annotations
@@ -237,30 +237,6 @@ def _sample_labels(labels, flow, dropped, out):  # type: ignore[no-untyped-def]
                 out[y, x] = labels[int(to_y), int(to_x)]
 
 
-def shift_boxes(boxes: NDArray[np.float32], forward: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Boxes of frame t-1, each moved by the median flow of its pixels.
-
-    Args:
-        boxes: (N, 4) float32, xyxy, source pixels, finite; may leave the frame. Edges are rounded to whole pixels.
-        forward: (H, W, 2) float32, flow from t-1 to t on the grid of t-1.
-
-    Returns:
-        (N, 4) float32. A box without a pixel in the frame stays where it was.
-    """
-    height, width = forward.shape[:2]
-    out = boxes.copy()
-    edges = np.clip(np.rint(boxes), 0, [width, height, width, height]).astype(np.int64)
-    for i, (x0, y0, x1, y1) in enumerate(edges):
-        vectors = forward[y0:y1, x0:x1].reshape(-1, 2)
-        finite = np.isfinite(vectors)
-        if not finite.all():
-            vectors = vectors[finite.all(1)]
-        if len(vectors):
-            out[i] += np.tile(np.median(vectors, axis=0), 2)
-    return out
-
-
-# ------------------------------------------------------------------ trust
 def find_occluded(
     forward: NDArray[np.float32], backward: NDArray[np.float32], *, slope: float = SLOPE, offset: float = OFFSET
 ) -> NDArray[np.bool_]:
@@ -309,43 +285,6 @@ def _check_return(forward, backward, slope, offset):  # type: ignore[no-untyped-
             back_u, back_v = top_u * (1 - b) + low_u * b, top_v * (1 - b) + low_v * b
             missed = (u + back_u) ** 2 + (v + back_v) ** 2
             out[y, x] = not missed <= slope * (u * u + v * v + back_u * back_u + back_v * back_v) + offset
-    return out
-
-
-def find_motion_boundaries(
-    flow: NDArray[np.float32], *, slope: float = 0.01, offset: float = 0.002
-) -> NDArray[np.bool_]:
-    """Pixels where the flow changes too fast to be trusted (Sundaram's equation 6); STEP does not use them.
-
-    |grad u|^2 + |grad v|^2 > slope * |w|^2 + offset, with central differences (one-sided at the border).
-
-    Args:
-        flow: (H, W, 2) float32 (or float64).
-        slope: how much faster longer vectors may change.
-        offset: squared change that any vector may have.
-
-    Returns:
-        (H, W) bool.
-    """
-    boundaries: NDArray[np.bool_] = _check_gradient(np.ascontiguousarray(flow), float(slope), float(offset))
-    return boundaries
-
-
-@kernel
-def _check_gradient(flow, slope, offset):  # type: ignore[no-untyped-def]
-    height, width = flow.shape[:2]
-    out = np.zeros((height, width), np.bool_)
-    for y in range(height):
-        y0, y1 = max(y - 1, 0), min(y + 1, height - 1)
-        for x in range(width):
-            x0, x1 = max(x - 1, 0), min(x + 1, width - 1)
-            steep, long = 0.0, 0.0
-            for c in range(2):
-                across = (np.float64(flow[y, x1, c]) - flow[y, x0, c]) / max(x1 - x0, 1)
-                down = (np.float64(flow[y1, x, c]) - flow[y0, x, c]) / max(y1 - y0, 1)
-                steep += across * across + down * down
-                long += np.float64(flow[y, x, c]) ** 2
-            out[y, x] = not steep <= slope * long + offset
     return out
 
 

@@ -43,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", metavar="command", required=True)
     for name, summary in COMMANDS.items():
         module = import_module(f"tracker.cli.{name}")
-        subparser = commands.add_parser(name, help=summary, description=str(module.__doc__).partition("\n\n")[0])
+        about, _, details = str(module.__doc__).partition("\n\n")
+        subparser = commands.add_parser(name, help=summary, description=about, epilog=details)
         module.add_arguments(subparser)
         subparser.set_defaults(execute=module.execute)
     arguments = parser.parse_args(argv)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.errors import FormatError
+from tracker.errors import FormatError, why
 from tracker.formats.mot import read_mot
 from tracker.formats.mots import read_mots
 from tracker.formats.recording import Recording, is_recording
@@ -222,7 +222,7 @@ def read_result(path: str) -> dict[int, Objects]:
         with Path(path).open("rb") as file:
             start = file.read(4096)
     except OSError as error:
-        raise FormatError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from None
+        raise FormatError(f"cannot read {path}: {why(error)}") from None
     if is_recording(path):
         return dict(_of_recording(path))
     line = start.lstrip().partition(b"\n")[0]

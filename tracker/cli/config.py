@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tracker.errors import ConfigError
+from tracker.errors import ConfigError, why
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -100,7 +100,7 @@ def _read(path: str) -> dict[str, Any]:
         with Path(path).open("rb") as file:
             return tomllib.load(file)
     except OSError as error:
-        raise ConfigError(f"cannot read the config file {path}: {error.strerror}") from None
+        raise ConfigError(f"cannot read the config file {path}: {why(error)}") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
 

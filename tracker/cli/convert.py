@@ -18,7 +18,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from tracker.errors import ConfigError, FormatError, SinkError
+from tracker.errors import ConfigError, FormatError, SinkError, why
 
 if TYPE_CHECKING:
     from tracker.formats import Format, FrameObjects, Reading, Writer
@@ -139,7 +139,7 @@ def convert(
     except OSError as error:
         if isinstance(error, SinkError):
             raise
-        raise SinkError(f"cannot write {output}: {(error.strerror or str(error)).lower()}") from None
+        raise SinkError(f"cannot write {output}: {why(error)}") from None
     finally:
         progress.close()
     return done

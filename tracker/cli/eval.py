@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tracker.cli.config import add_flags, load, option
-from tracker.errors import ConfigError, SinkError
+from tracker.errors import ConfigError, SinkError, why
 
 if TYPE_CHECKING:
     from tracker.evaluation.datasets import Report
@@ -150,14 +150,14 @@ def _write_csv(path: str, report: Report) -> None:
             writer.writeheader()
             writer.writerows(rows)
     except OSError as error:
-        raise SinkError(f"cannot write {path}: {error.strerror}") from None
+        raise SinkError(f"cannot write {path}: {why(error)}") from None
 
 
 def _write(path: str, text: str) -> None:
     try:
         Path(path).write_text(text, encoding="utf-8")
     except OSError as error:
-        raise SinkError(f"cannot write {path}: {error.strerror}") from None
+        raise SinkError(f"cannot write {path}: {why(error)}") from None
 
 
 def _plain(scores: dict[str, float]) -> dict[str, Any]:

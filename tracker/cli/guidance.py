@@ -7,20 +7,24 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tracker.cli.config import option
+from tracker.cli.side_networks import SideNetworks
 from tracker.errors import ConfigError
 
 if TYPE_CHECKING:
     from tracker.association import Plan, Tracker
     from tracker.cli.run import RunConfig
-    from tracker.flow import FlowMethod
-    from tracker.guide import Guided, LookSource, MotionSource
+    from tracker.guide import Guided, MotionSource
     from tracker.models import Model
     from tracker.models.pooling import Pooled
-    from tracker.models.siammot import Ahead
+    from tracker.models.siammot_graphs import SiamMotGraphs
+    from tracker.models.siammot_loop import Ahead
 
 
-_HEADS = {"siammot-emm": "emm", "siammot-imm": "imm"}
-"""Systems that are named after a track head of SiamMOT."""
+_WAYS = {"embeddings": "--reid", "masks": "a segmenter", "offsets": "a Motion-DeepLab", "track_ids": "--motion"}
+"""What gives a part of `Detections` that a system needs."""
+
+_HEADS = ("emm", "imm")
+"""What `System.motion` may say of SiamMOT's track head."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,9 +65,12 @@ class GuidanceConfig:
 
     def options(self, system: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
         """Options of a system: what these flags ask of it, and what the user chose over that."""
-        from tracker.systems import plan
+        from tracker.systems import SYSTEMS, plan
 
         if self.preset is not None:
+            if system in SYSTEMS and not SYSTEMS[system].presets:
+                having = ", ".join(name for name, row in SYSTEMS.items() if row.presets)
+                raise ConfigError(f"tracker {system!r} has no presets, leave --preset out; {having} have some")
             chosen = {**chosen, "preset": self.preset}
         if self.motion is None:
             return dict(chosen)
@@ -75,22 +82,28 @@ class GuidanceConfig:
 def guide(
     associator: Tracker,
     config: GuidanceConfig,
-    device: str = "auto",
-    *,
-    allow_cpu: bool = False,
+    networks: SideNetworks | None = None,
     motion: MotionSource | None = None,
 ) -> Guided:
     """The tracker with the flow that its plan needs, and with camera motion and identity vectors if asked for.
 
-    `motion` is the detector's own; where there is none, --motion opens one.
+    Args:
+        associator: tracker of one stream.
+        config: flags.
+        networks: those of the flags, where several streams share them.
+        motion: the detector's own; where there is none, --motion opens one.
     """
     from tracker.camera import CameraMotion
     from tracker.guide import Guided
 
-    flow = _open_flow(associator.plan, config.flow, device, allow_cpu=allow_cpu)
-    looks = _open_looks(config, device, allow_cpu=allow_cpu)
-    motion = motion or _open_motion(config, associator.plan, device, allow_cpu=allow_cpu)
-    return Guided(associator, flow, CameraMotion() if config.camera else None, motion, looks)
+    networks = SideNetworks(config) if networks is None else networks
+    flow = None
+    if associator.plan.flow != "none":
+        flow = networks.flow()
+    elif motion is None:
+        _refuse_flow(config.flow)
+    motion = motion or networks.motion(associator.plan)
+    return Guided(associator, flow, CameraMotion() if config.camera else None, motion, networks.looks())
 
 
 def loop_network(model: Model, config: GuidanceConfig, plan: Plan) -> Model | Pooled | Ahead:
@@ -100,82 +113,73 @@ def loop_network(model: Model, config: GuidanceConfig, plan: Plan) -> Model | Po
         ConfigError: it has no features to pool.
     """
     from tracker.models.pooling import POOLINGS, Pooled
-    from tracker.models.siammot import Ahead
-    from tracker.models.siammot_graphs import SiamMotGraphs
+    from tracker.models.siammot_loop import Ahead
 
     if config.reid in POOLINGS:
         return Pooled(model, config.reid)
-    return Ahead(model) if isinstance(model, SiamMotGraphs) and _follows_itself(config, plan) else model
+    own = _own_siammot(model, config, plan)
+    return model if own is None else Ahead(own)
 
 
-def own_motion(model: Model, config: RunConfig, plan: Plan) -> MotionSource | None:
+def frames_between(model: Model, config: RunConfig, plan: Plan) -> int:
+    """Every so many frames the network runs; a SiamMOT that follows its tracks on every one, see `own_motion`."""
+    return config.detect_every if _own_siammot(model, config, plan) is None else 1
+
+
+def own_motion(model: Model, config: RunConfig, plan: Plan, networks: SideNetworks) -> MotionSource | None:
     """How a SiamMOT follows the tracks of one stream; None where it is a mere detector, or the model is another one.
+
+    With --detect-every its trunk still runs on every frame, and tracks are searched for on every one.
 
     Raises:
         ConfigError: flags that only such a model has, or a system that is named after another track head.
     """
+    from tracker import pipeline
     from tracker.formats.mot import read_mot
-    from tracker.models.siammot import SiamMot, SiamMotMotion
-    from tracker.models.siammot_graphs import SiamMotGraphs
+    from tracker.models.siammot import SiamMot
+    from tracker.models.siammot_loop import SiamMotMotion
+    from tracker.systems import SYSTEMS
 
-    if not (isinstance(model, SiamMotGraphs) and _follows_itself(config, plan)):
+    motion = SYSTEMS[config.tracker].motion
+    own = _own_siammot(model, config, plan)
+    if own is None:
         flags = {"--public-detections": config.public_detections, "--search-predicted": config.search_predicted}
         for flag in (flag for flag, given in flags.items() if given):
             raise ConfigError(f"{flag} is for --model of SiamMOT's graphs and --tracker siammot; leave it out")
-        if config.tracker in _HEADS:
+        if motion:
             raise ConfigError(
                 f"tracker {config.tracker!r} needs --model of SiamMOT's graphs; tracker siammot takes --motion too"
             )
         return None
-    if _HEADS.get(config.tracker, model.head) != model.head:
+    if motion in _HEADS and motion != own.head:
         raise ConfigError(
-            f"tracker {config.tracker!r} needs the track head {_HEADS[config.tracker]}, this SiamMOT has {model.head}; "
+            f"tracker {config.tracker!r} needs the track head {motion}, this SiamMOT has {own.head}; "
             "tracker siammot takes both"
         )
-    stream = SiamMot(model, search_predicted=config.search_predicted)
+    flow = None
+    if motion == "flow":
+        flow = networks.flow()
+    else:
+        _refuse_flow(config.flow)
+    stream = SiamMot(own, learned=motion in ("", *_HEADS), search_predicted=config.search_predicted)
     public = None if config.public_detections is None else read_mot(config.public_detections)
-    return SiamMotMotion(stream, plan.search_frames, public)
+    return SiamMotMotion(stream, plan.search_frames, public, flow, pipeline.every(config.detect_every))
 
 
-def _follows_itself(config: GuidanceConfig, plan: Plan) -> bool:
-    """The plan's tracks are found again by a network, and by no other than the detector."""
-    return config.motion is None and (plan.follows or "track_ids" in plan.needs)
+def _own_siammot(model: Model, config: GuidanceConfig, plan: Plan) -> SiamMotGraphs | None:
+    """The model, if it finds the plan's tracks again beside being the detector."""
+    from tracker.models.siammot_graphs import SiamMotGraphs
+
+    follows = config.motion is None and (plan.follows or "track_ids" in plan.needs)
+    return model if follows and isinstance(model, SiamMotGraphs) else None
 
 
-def _open_flow(plan: Plan, name: str, device: str, *, allow_cpu: bool) -> FlowMethod | None:
-    """The named flow, or None for a plan that carries no masks along it."""
-    from tracker.flow import FLOWS, NetworkFlow
-    from tracker.models.raft import open_raft
+def _refuse_flow(name: str) -> None:
+    """A tracker that moves nothing along flow has no use for a network of it."""
+    from tracker.flow import FLOWS
 
-    if plan.flow == "none":
-        if name not in FLOWS:
-            raise ConfigError(f"this tracker carries no masks along optical flow, which --flow {name} is for")
-        return None
-    return FLOWS[name]() if name in FLOWS else NetworkFlow(open_raft(name, device, allow_cpu=allow_cpu))
-
-
-def _open_looks(config: GuidanceConfig, device: str, *, allow_cpu: bool) -> LookSource | None:
-    from tracker.models import open_model
-    from tracker.models.pooling import POOLINGS
-    from tracker.models.reid import Crops, Reid
-
-    if config.reid is None or config.reid in POOLINGS:
-        return None
-    network = open_model(config.reid, Reid.family, device, allow_cpu=allow_cpu)
-    assert isinstance(network, Reid)
-    return Crops(network, masked=config.reid_masked)
-
-
-def _open_motion(config: GuidanceConfig, plan: Plan, device: str, *, allow_cpu: bool) -> MotionSource | None:
-    from tracker.models import SessionConfig
-    from tracker.models.siamese import ADOPT_IOU, SiameseConfig, open_siamese
-
-    if config.motion is None:
-        return None
-    rules = SiameseConfig(search_frames=plan.search_frames)
-    if plan.suppress_iou < 1:
-        rules = dataclasses.replace(rules, adopt_iou=ADOPT_IOU)
-    return open_siamese(config.motion, config=rules, session=SessionConfig(device, allow_cpu=allow_cpu))
+    if name not in FLOWS:
+        raise ConfigError(f"this tracker carries no masks along optical flow, which --flow {name} is for")
 
 
 def check_needs(plan: Plan, system: str, given: frozenset[str]) -> None:
@@ -188,6 +192,7 @@ def check_needs(plan: Plan, system: str, given: frozenset[str]) -> None:
     needs = plan.needs | {"track_ids"} if plan.follows else plan.needs
     missing = sorted(needs - optional - given)
     if missing:
-        ways = [flag for need, flag in (("embeddings", "--reid"), ("track_ids", "--motion")) if need in missing]
-        way = f"; {' and '.join(ways)} can" if ways else ""
-        raise ConfigError(f"tracker {system!r} compares {', '.join(missing)}, which this model does not give{way}")
+        ways = " and ".join(_WAYS[need] for need in missing)
+        raise ConfigError(
+            f"tracker {system!r} compares {', '.join(missing)}, which this model does not give; {ways} can"
+        )

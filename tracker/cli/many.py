@@ -7,17 +7,19 @@ import re
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tracker.cli.outputs import choose_parts
-from tracker.errors import ConfigError
+from tracker.errors import ConfigError, TrackerError
 from tracker.sources import mask_credentials
 
 if TYPE_CHECKING:
     from tracker.cli.progress import Progress
     from tracker.cli.run import RunConfig
     from tracker.cli.serving import Services
+    from tracker.cli.side_networks import SideNetworks
     from tracker.cli.state import StateFile
     from tracker.models import Model
     from tracker.streams import Outcome, Stream
@@ -34,9 +36,12 @@ def name_streams(sources: Sequence[str], named: Mapping[str, Any]) -> dict[str, 
     for name in streams:
         if not re.fullmatch(r"\w[\w.-]*", name):
             raise ConfigError(f"expected a stream's name of letters, digits, '_', '-' and '.', got {name!r}")
-    for source in sources:
-        bare = re.sub(r"^\w+:/*(\*+@)?|\?.*$", "", mask_credentials(source))
-        place = bare if "://" in source else Path(bare).stem
+    bare = [re.sub(r"^\w+:/*(\*+@)?|\?.*$", "", mask_credentials(source)) for source in sources]
+    places = [text if "://" in source else Path(text).stem for source, text in zip(sources, bare, strict=True)]
+    folders = [Path(text).parent.name for text in bare]
+    if len(set(places)) == 1 < len(set(folders)) == len(folders):  # MOT17/*/img1: the folder above tells them apart
+        places = folders
+    for source, place in zip(sources, places, strict=True):
         name = base = re.sub(r"[^\w.-]+", "-", place).strip("-.") or "stream"
         number = 1
         while name in streams:
@@ -59,7 +64,7 @@ def track_many(config: RunConfig, sources: Mapping[str, str]) -> int:
     from tracker.cli.interruption import Interruption
     from tracker.cli.progress import Progress
     from tracker.cli.rehearsal import rehearse
-    from tracker.cli.run import check_model, open_network, open_tracker
+    from tracker.cli.run import check_model, open_network, open_tracker, side_networks
     from tracker.cli.serving import Services
     from tracker.sinks import SINKS, RunInfo
     from tracker.streams import Streams
@@ -76,15 +81,16 @@ def track_many(config: RunConfig, sources: Mapping[str, str]) -> int:
         model = open_network(config)
         kinds = [SINKS[name][0] for name, _ in choose_parts(config, has_masks=model.card.task != "detect")]
         glides = config.detect_every > 1 or config.deadline_ms is not None
-        associator = open_tracker(config, model, None)
+        networks = side_networks(config)
+        associator = open_tracker(config, model, networks, None)
         rehearse(associator, kinds, RunInfo(), glides=glides)
-        cast = _Cast(config, model, progress, services)
+        cast = _Cast(config, model, networks, progress, services)
         network = loop_network(model, config, associator.plan)
         streams = Streams(network, max_batch=config.max_batch, on_end=cast.end)
         with Interruption() as interruption:
             progress.start(None)
             for name, source in sources.items():
-                streams.add(name, lambda name=name, source=source: cast.open(name, source))  # type: ignore[misc]
+                streams.add(name, partial(cast.open, name, source))
             outcomes = streams.run(stop=interruption)
     finally:
         services.close()
@@ -102,8 +108,11 @@ def track_many(config: RunConfig, sources: Mapping[str, str]) -> int:
 class _Cast:
     """Opens every stream with what is its own, and hears of its end; called in the threads of the streams."""
 
-    def __init__(self, config: RunConfig, model: Model, progress: Progress, services: Services) -> None:
-        self._config, self._model, self._progress, self._services = config, model, progress, services
+    def __init__(
+        self, config: RunConfig, model: Model, networks: SideNetworks, progress: Progress, services: Services
+    ) -> None:
+        self._config, self._model, self._networks = config, model, networks
+        self._progress, self._services = progress, services
         self._lock = threading.Lock()
         self._states: dict[str, StateFile] = {}
 
@@ -115,14 +124,14 @@ class _Cast:
         from tracker.streams import Stream
 
         config = _own(self._config, name)
-        source = open_source(address, reconnect_s=config.reconnect_s)
+        source = open_source(address, fps=config.fps, reconnect_s=config.reconnect_s)
         try:
-            associator = open_tracker(config, self._model, source.fps)
+            associator = open_tracker(config, self._model, self._networks, source.fps)
             info = describe(config, source, self._model, name)
             parts = choose_parts(config, has_masks=self._model.card.task != "detect")
             state = None if config.state is None else StateFile(config.state, associator, live=source.live)
             resumed = state is not None and state.resumed
-            look = choose_looks(config, associator)
+            look = choose_looks(config, associator, self._model)
             channel, watching = self._services.join(info, source, associator.plan)
             channel.deadline = associator.deadline
             sinks = open_outputs(config, info, self._model, associator, parts, resumed=resumed)
@@ -142,6 +151,8 @@ class _Cast:
 
     def end(self, name: str, outcome: Outcome) -> None:
         """Say why a stream failed; keep the tracker of one that did not."""
+        if isinstance(outcome.error, TrackerError) and isinstance(outcome.error.__context__, BrokenPipeError):
+            return  # nobody reads stdout any more, see `tracker.cli`
         if outcome.error is not None:
             print(f"tracker run: stream {name}: {outcome.error}", file=sys.stderr)
         elif name in self._states:

@@ -21,15 +21,18 @@ from typing import TYPE_CHECKING
 from tracker.cli.config import add_flags, load, option
 from tracker.cli.crew import Bench, Job, News, work_off
 from tracker.cli.models import pull_named
-from tracker.cli.run import NetworkConfig
-from tracker.errors import ConfigError, SinkError, SourceError
+from tracker.cli.network import NetworkConfig
+from tracker.errors import ConfigError, SinkError, SourceError, why
 
 if TYPE_CHECKING:
     from tracker.annotation import Mined
     from tracker.types import Frame, Tracks
 
 _SETTINGS = "mine.json"  # beside the annotations: what they were made with
-_FREE = ("folder", "output", "jobs", "device", "allow_cpu", "threads", "pull", "quiet")  # may differ between two runs
+_FREE = (
+    "folder", "output", "jobs", "device", "allow_cpu", "fp16", "nhwc", "cuda_graph", "threads", "pull", "quiet",
+)  # fmt: skip
+"""Flags that may differ between two runs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,18 +142,13 @@ def open_bench(config: MineConfig) -> Bench[Mined]:
     from tracker.annotation import mine
     from tracker.association.mining import Vetoes
     from tracker.flow import FLOWS
-    from tracker.models import open_model
     from tracker.sources import open_source
 
-    threads = config.threads
     if config.jobs > 1:
-        threads = threads or max(1, (os.cpu_count() or 1) // config.jobs)
+        threads = config.threads or max(1, (os.cpu_count() or 1) // config.jobs)
+        config = dataclasses.replace(config, threads=threads)
         cv2.setNumThreads(threads)
-    names = config.names if config.names in (None, "coco") else str(config.names).split(",")
-    model = open_model(
-        str(config.model), config.family, config.device, allow_cpu=config.allow_cpu, threads=threads,
-        size=config.size, min_score=config.min_score, classes=config.classes or None, names=names,
-    )  # fmt: skip
+    model = config.open()
     if model.card.task == "detect":
         raise ConfigError(f"{config.model} gives boxes without masks; mining needs a segmenter")
 
@@ -252,7 +250,7 @@ def _check_settings(config: MineConfig, output: Path) -> None:
             path.write_text(json.dumps(mine, indent=1) + "\n", encoding="utf-8")
         before = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise SinkError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from None
+        raise SinkError(f"cannot write {path}: {why(error)}") from None
     except ValueError:
         raise ConfigError(f"{path} is damaged; remove it, or name another folder with --output") from None
     if other := [name for name in mine if name in before and before[name] != mine[name]]:

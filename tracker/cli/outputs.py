@@ -34,7 +34,9 @@ class OutputConfig:
     output: str = option("out", "folder for the results, or - for JSON lines on stdout", short="-o")
     save: tuple[str, ...] = option(
         (),
-        "what to write: mot, mots, jsonl, events, video; name=path elsewhere (default: all that can be fed)",
+        "what to write: mot, mots, jsonl, events, video (default: all that can be fed), or a benchmark's own files and "
+        "more: kitti, mots-challenge, kitti-mots-png, kitti-step, mot-step, youtube-vis, davis, rosbag; NAME=PATH says "
+        "where",
         metavar="LIST",
     )
     min_length: int = option(1, "leave out tracks of fewer detections than this", parse=int, metavar="N")
@@ -150,5 +152,6 @@ def print_summary(report: Report, source: str, written: Sequence[str], config: O
         if latency.count or not report.frames:
             row = (latency.p50, latency.p95, latency.p99, latency.max)
             lines.append(f"{name:<12}" + "".join(f"{value:>9.2f}" for value in row))
-    lines.append("wrote " + (", ".join(path for path in written if path != "-") or "JSON lines"))
+    if written:
+        lines.append("wrote " + (", ".join(path for path in written if path != "-") or "JSON lines"))
     print("\n".join(lines), file=sys.stderr if config.output == "-" else sys.stdout)

@@ -35,7 +35,9 @@ class ReplayConfig(OutputConfig, GuidanceConfig):
         {}, "change a parameter of the system (`tracker systems NAME` lists them)", metavar="NAME=VALUE"
     )
     explain: str | None = option(
-        None, "print why track ID took its detection, or none, in the frame with number FRAME", metavar="ID@FRAME"
+        None,
+        "print why track ID took its detection, or none, in frame FRAME; writes files only with -o or --save",
+        metavar="ID@FRAME",
     )
     source: str | None = option(None, "the video of the run, for outputs that need its images", metavar="VIDEO")
 
@@ -64,7 +66,10 @@ def replay(config: ReplayConfig) -> int:
 
     recording = Recording.open(config.recording)
     header = recording.header
+    asked, explanations = _asked(config.explain), list[str]()
     parts = choose_parts(config, has_masks=header.masks, has_images=config.source is not None)
+    if asked is not None and not config.save and config.output == ReplayConfig.output:
+        parts = []  # a question overwrites no results
     progress = Progress(quiet=config.quiet)
     with contextlib.ExitStack() as stack:
         stack.callback(progress.close)
@@ -72,7 +77,6 @@ def replay(config: ReplayConfig) -> int:
         info = RunInfo(header.source, header.fps, header.size, header.class_names, header.model, system)
         own = (system, options) == (header.system, dict(header.options))
         check = _Check(recording, _images(config, stack), found_again=own and config.motion is None)
-        asked, explanations = _asked(config.explain), list[str]()
         associator.tracker.keep_explanations(asked is not None)
         rehearse(associator, [SINKS[name][0] for name, _ in parts], info)
         sinks = open_sinks(parts, info, config, associator.plan)

@@ -22,14 +22,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tracker.cli.config import add_flags, load, option
-from tracker.cli.guidance import GuidanceConfig, check_needs, guide, loop_network, own_motion
+from tracker.cli.guidance import GuidanceConfig, check_needs, frames_between, guide, loop_network, own_motion
 from tracker.cli.models import pull_named
+from tracker.cli.network import NetworkConfig
 from tracker.cli.outputs import OutputConfig, Parts, choose_parts, limit_length, open_sinks, print_summary
 from tracker.cli.serving import ServingConfig
 from tracker.errors import ConfigError
 
 if TYPE_CHECKING:
     from tracker import pipeline
+    from tracker.cli.side_networks import SideNetworks
     from tracker.guide import Guided
     from tracker.models import Model
     from tracker.sinks import RunInfo, Sink
@@ -37,42 +39,11 @@ if TYPE_CHECKING:
     from tracker.types import Frame, Tracks
 
 
-def _yes(text: str) -> bool:
+def yes_or_no(text: str) -> bool:
+    """What a flag with this value means; its name is part of argparse's error."""
     if text.lower() not in ("yes", "no", "true", "false"):
         raise ValueError(text)
     return text.lower() in ("yes", "true")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class NetworkConfig:
-    """Flags about the network."""
-
-    model: str | None = option(
-        None,
-        "ONNX file (SiamMOT: its folder), a name of `tracker models list`, or 'street' or 'street-video' (built in, "
-        "know the synthetic street only)",
-    )
-    pull: bool = option(False, "fetch the named model first where it is not on this machine yet")
-    family: str | None = option(
-        None, "what kind of network it is, where the file does not say: yolo, yolox, rfdetr ..."
-    )
-    device: str = option("auto", "where the network runs", choices=("auto", "cpu", "cuda", "tensorrt"))
-    allow_cpu: bool = option(False, "go on with a CPU when the asked device is missing")
-    threads: int | None = option(None, "CPU threads of the network", parse=int)
-    size: int | None = option(None, "network input size, for networks that take any", parse=int)
-    names: str | None = option(None, "class names for a model that carries none: coco, or a comma-separated list")
-    min_score: float | None = option(None, "drop detections below this score", parse=float)
-    classes: tuple[str, ...] = option((), "keep only these classes (names or numbers)", metavar="LIST")
-    detect_every: int = option(
-        1, "run the network on every N-th frame; in between tracks are predicted, or found by --motion", parse=int,
-        metavar="N",
-    )  # fmt: skip
-
-    def __post_init__(self) -> None:
-        if self.detect_every < 1:
-            raise ConfigError(f"detect_every must be at least 1, got {self.detect_every}")
-        if self.threads is not None and self.threads < 1:
-            raise ConfigError(f"threads must be at least 1, got {self.threads}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,6 +69,9 @@ class RunConfig(OutputConfig, NetworkConfig, GuidanceConfig, ServingConfig):
     )
     streams: dict[str, Any] = option({}, "one of several sources, with a name for its folder", metavar="NAME=SOURCE")
     max_batch: int = option(8, "frames of several streams that go through the network at once, if it can", parse=int)
+    fps: float = option(
+        30.0, "frames per second of image files, which have no clock of their own", parse=float, metavar="FPS"
+    )
     reconnect_s: float = option(
         math.inf, "seconds to try to get a lost stream or camera back, 0: not at all", parse=float, metavar="SECONDS"
     )
@@ -109,7 +83,7 @@ class RunConfig(OutputConfig, NetworkConfig, GuidanceConfig, ServingConfig):
         parse=float, metavar="MS",
     )  # fmt: skip
     record: str | None = option(None, "also keep what the network saw, for `tracker replay`", metavar="FILE.trk")
-    overlap: bool | None = option(None, "yes or no: run stages in threads (default: for files)", parse=_yes)
+    overlap: bool | None = option(None, "yes or no: run stages in threads (default: for files)", parse=yes_or_no)
     show: bool = option(False, "open a window (needs a display)")
 
     def __post_init__(self) -> None:
@@ -119,7 +93,7 @@ class RunConfig(OutputConfig, NetworkConfig, GuidanceConfig, ServingConfig):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of this command."""
-    parser.add_argument("source", nargs="*", help="what to track, see above; several are tracked side by side")
+    parser.add_argument("source", nargs="*", help="what to track, see below; several are tracked side by side")
     parser.add_argument("--config", metavar="TOML", help="file with the same names as these flags")
     add_flags(parser, RunConfig)
 
@@ -158,16 +132,16 @@ def track(config: RunConfig) -> int:
         services = stack.enter_context(Services(config))
         progress = Progress(quiet=config.quiet)
         stack.callback(progress.close)
-        source = stack.enter_context(open_source(config.source, reconnect_s=config.reconnect_s))
+        source = stack.enter_context(open_source(config.source, fps=config.fps, reconnect_s=config.reconnect_s))
         model = open_network(config)
-        associator = open_tracker(config, model, source.fps)
+        associator = open_tracker(config, model, side_networks(config), source.fps)
         network = loop_network(model, config, associator.plan)
         info = describe(config, source, model)
         window = _open_window(info, config, stack) if config.show else None
         parts = choose_parts(config, has_masks=model.card.task != "detect")
         glides = config.detect_every > 1 or config.deadline_ms is not None
         rehearse(associator, [SINKS[name][0] for name, _ in parts], info, glides=glides)
-        look, overlap = choose_looks(config, associator), config.overlap
+        look, overlap = choose_looks(config, associator, model), config.overlap
         if config.deadline_ms is not None:
             overlap = bool(overlap)  # frames that wait in queues between threads come late
         state = None if config.state is None else StateFile(config.state, associator, live=source.live)
@@ -213,7 +187,7 @@ def check_model(config: RunConfig) -> None:
             "pull rfdetr-seg-nano`; the built-in --model street knows the drawn people and cars of synth:street only"
         )
     if config.pull:
-        for name in (config.model, config.stuff, config.reid, config.motion):
+        for name in (config.model, config.stuff, config.reid, config.motion, config.flow):
             if name is not None:
                 pull_named(name, quiet=config.quiet)
 
@@ -229,10 +203,7 @@ def open_network(config: RunConfig) -> Model:
     compiling = threading.Thread(target=Tracker(nameless).warmup, name="compile")
     compiling.start()
     try:
-        model = open_model(
-            str(config.model), config.family, config.device, allow_cpu=config.allow_cpu, threads=config.threads,
-            size=config.size, min_score=config.min_score, classes=config.classes or None, names=_names(config.names),
-        )  # fmt: skip
+        model = config.open()
         if config.stuff is None:
             return model
         from tracker.models.semantic import Merged
@@ -245,7 +216,16 @@ def open_network(config: RunConfig) -> Model:
         compiling.join()
 
 
-def open_tracker(config: RunConfig, model: Model, fps: float | None) -> Guided:
+def side_networks(config: RunConfig) -> SideNetworks:
+    """Networks beside the detector, on its device and with its threads, for all streams."""
+    from tracker.cli.side_networks import SideNetworks
+    from tracker.models import SessionConfig
+
+    session = SessionConfig(config.device, allow_cpu=config.allow_cpu, threads=config.threads or 0)
+    return SideNetworks(config, session)
+
+
+def open_tracker(config: RunConfig, model: Model, networks: SideNetworks, fps: float | None) -> Guided:
     """A tracker for one stream of `fps` frames per second.
 
     Raises:
@@ -256,17 +236,17 @@ def open_tracker(config: RunConfig, model: Model, fps: float | None) -> Guided:
     names = model.card.class_names or ("",)
     options = config.options(config.tracker, config.set)
     associator = create(config.tracker, frame_rate=fps or 30.0, class_names=names, **options)
+    motion = own_motion(model, config, associator.plan, networks)
     check_needs(associator.plan, config.tracker, model.gives | config.given)
-    motion = own_motion(model, config, associator.plan)
-    return guide(associator, config, config.device, allow_cpu=config.allow_cpu, motion=motion)
+    return guide(associator, config, networks, motion)
 
 
-def choose_looks(config: RunConfig, associator: Guided) -> Callable[[Frame], bool]:
+def choose_looks(config: RunConfig, associator: Guided, model: Model) -> Callable[[Frame], bool]:
     """Which frames of a stream the network runs on; a deadline decides in the tracker too."""
     from tracker import pipeline
     from tracker.deadline import Deadline
 
-    look = pipeline.every(config.detect_every)
+    look = pipeline.every(frames_between(model, config, associator.plan))
     if config.deadline_ms is None:
         return look
     associator.deadline = Deadline(config.deadline_ms / 1e3, associator.sheddable)
@@ -295,10 +275,6 @@ def open_outputs(
         sinks = [*_open_recorder(config, info, model, stack), *open_sinks(parts, info, config, associator.plan)]
         stack.pop_all()  # the run closes them
     return sinks
-
-
-def _names(text: str | None) -> str | list[str] | None:
-    return text if text in (None, "coco") else text.split(",")
 
 
 def _open_recorder(config: RunConfig, info: RunInfo, model: Model, stack: contextlib.ExitStack) -> list[pipeline.Sink]:

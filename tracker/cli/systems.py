@@ -17,8 +17,9 @@ def execute(arguments: argparse.Namespace) -> int:
     from tracker.systems import SYSTEMS, options
 
     if arguments.name is None:
+        width = max(map(len, SYSTEMS)) + 2
         for system in SYSTEMS.values():
-            print(f"{system.name:<12}{system.title}, {system.source} (needs {', '.join(system.needs)})")
+            print(f"{system.name:<{width}}{system.title}, {system.source} (needs {', '.join(system.needs)})")
         return 0
     if arguments.name not in SYSTEMS:
         raise ConfigError(f"no system {arguments.name!r}; there are {', '.join(SYSTEMS)}")

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tracker.cli.config import add_flags, load, option
-from tracker.errors import ConfigError, SinkError
+from tracker.errors import ConfigError, SinkError, why
 
 if TYPE_CHECKING:
     from tracker.cli.course import Course
@@ -107,7 +107,7 @@ def execute(arguments: argparse.Namespace) -> int:
         try:
             Path(config.output).write_text(text, encoding="utf-8")
         except OSError as error:
-            raise SinkError(f"cannot write {config.output}: {error.strerror}") from None
+            raise SinkError(f"cannot write {config.output}: {why(error)}") from None
     else:
         print(text, end="")
     return code

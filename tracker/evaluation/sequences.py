@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import configparser
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from tracker.errors import ConfigError, FormatError
 from tracker.formats.rows import lines_of
+from tracker.formats.seqinfo import read_length
 
 _TRUTH = ("*/gt/gt.txt", "*/gt.txt", "*.txt", "label_02/*.txt", "instances_txt/*.txt", "gt/*.txt")
 
@@ -230,12 +230,7 @@ def stated_length(truth: Path) -> int | None:
     folders = [truth.parent.parent, truth.parent] if truth.parent.name == "gt" else [truth.parent]
     for folder in folders:
         if (path := folder / "seqinfo.ini").is_file():
-            parser = configparser.ConfigParser()
-            try:
-                parser.read_string(path.read_text())
-                return parser.getint("Sequence", "seqLength")
-            except (configparser.Error, ValueError, OSError) as error:
-                raise FormatError(f"{path} says no seqLength: {str(error).splitlines()[0]}") from None
+            return read_length(path)
     return None
 
 

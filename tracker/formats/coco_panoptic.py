@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.errors import FormatError
+from tracker.errors import FormatError, why
 from tracker.formats.class_set import ClassSet
 from tracker.formats.frame_objects import FrameObjects, PixelMap
 from tracker.formats.png import encode_png, read_png
@@ -160,7 +160,7 @@ def _load(path: str | os.PathLike[str]) -> dict[str, Any]:
         if not all(isinstance(number, int) for number in numbers) or not all(isinstance(name, str) for name in names):
             raise FormatError(f"{path}: expected ids as whole numbers and names as text")
     except OSError as error:
-        raise FormatError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from None
+        raise FormatError(f"cannot read {path}: {why(error)}") from None
     except json.JSONDecodeError as error:
         raise FormatError(f"{path}, line {error.lineno}: not JSON: {error.msg.lower()}") from None
     except UnicodeDecodeError:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker._jit import kernel
-from tracker.errors import FormatError
+from tracker.errors import FormatError, why
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY, _RGB, _PALETTE = 0, 2, 3
@@ -51,17 +51,8 @@ def read_png(path: str | os.PathLike[str]) -> Png:
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise FormatError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from None
+        raise FormatError(f"cannot read {path}: {why(error)}") from None
     return decode_png(data, str(path))
-
-
-def write_png(path: str | os.PathLike[str], pixels: NDArray[Any], palette: NDArray[np.uint8] | None = None) -> None:
-    """Write a file; arguments as in `encode_png`. The folder must exist.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    Path(path).write_bytes(encode_png(pixels, palette))
 
 
 def encode_png(pixels: NDArray[Any], palette: NDArray[np.uint8] | None = None) -> bytes:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker import __version__, types
-from tracker.errors import FormatError, FrameError, SinkError, SourceError, TrackerError
+from tracker.errors import FormatError, FrameError, SinkError, SourceError, TrackerError, why
 from tracker.formats.trk import DONE, FRAM, HEAD, MAGIC, fail_at, pack_block, pack_frame, read_blocks, unpack_frame
 from tracker.masks import Masks
 from tracker.types import Detections, Frame, Tracks
@@ -212,7 +212,7 @@ class Recorder:
             raise self._cannot_write(error) from None
 
     def _cannot_write(self, error: OSError) -> SinkError:
-        return SinkError(f"cannot write {self.name}: {(error.strerror or str(error)).lower()}")
+        return SinkError(f"cannot write {self.name}: {why(error)}")
 
 
 class Recording:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
-from tracker.errors import FormatError
+from tracker.errors import FormatError, why
 
 MAX_FRAME = 10_000_000
 """Highest frame number that a file is believed to mean: four days of video. Gaps are filled frame by frame."""
@@ -28,7 +28,7 @@ def lines_of(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
                 if text := line.strip():
                     yield number, text
     except OSError as error:
-        raise FormatError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from None
+        raise FormatError(f"cannot read {path}: {why(error)}") from None
     except UnicodeDecodeError:
         raise FormatError(f"cannot read {path}: not a text file of plain ASCII") from None
 

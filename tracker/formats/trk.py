@@ -25,7 +25,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from tracker.errors import FormatError, MasksError, SinkError, TrackerError
+from tracker.errors import FormatError, MasksError, SinkError, TrackerError, why
 from tracker.masks import Masks
 
 MAGIC = b"\x89TRK\r\n\x1a\n"
@@ -75,7 +75,7 @@ def read_blocks(path: str | os.PathLike[str], *, skim: bool = False) -> Iterator
                     fail_at(path, at, "the block's checksum does not fit")
                 yield at, kind, payload
     except OSError as error:
-        raise FormatError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from None
+        raise FormatError(f"cannot read {path}: {why(error)}") from None
 
 
 def fail_at(path: str | os.PathLike[str], at: int, reason: str) -> NoReturn:

@@ -18,7 +18,7 @@ from typing import Any, NoReturn, cast
 
 import numpy as np
 
-from tracker.errors import FormatError, MasksError
+from tracker.errors import FormatError, MasksError, why
 from tracker.formats.frame_objects import FrameObjects
 from tracker.masks import Masks, Rle
 
@@ -306,7 +306,7 @@ def _load(path: str | os.PathLike[str]) -> Any:
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise FormatError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from None
+        raise FormatError(f"cannot read {path}: {why(error)}") from None
     except json.JSONDecodeError as error:
         raise FormatError(f"{path}, line {error.lineno}: not JSON: {error.msg.lower()}") from None
     except (UnicodeDecodeError, RecursionError):

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from tracker.errors import ModelError, ModelNotFoundError
 from tracker.models.protobuf import field_places, read_varint, write_field
@@ -21,8 +21,10 @@ from tracker.models.protobuf import field_places, read_varint, write_field
 CARD_KEY = "tracker.card"
 SCHEMA = 1
 
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of red, green and blue, 0..1: what networks that began as classifiers of ImageNet want."""
+
 Size = tuple[int, int]
-Resize = Literal["letterbox", "letterbox-corner", "corner", "stretch"]
 
 _CHOICES = {
     "resize": ("letterbox", "letterbox-corner", "corner", "stretch"),

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import unquote, urlsplit
 
-from tracker.errors import ModelError
+from tracker.errors import ModelError, why
 from tracker.models.registry import CACHE_VARIABLE, Entry, sha256_of
 from tracker.models.transfer import Progress, Transfer, shown
 
@@ -68,7 +68,7 @@ def pull(entry: Entry, *, offline: bool = False, timeout_s: float = 30.0, on_pro
                 _accept(entry, part)
     except OSError as reason:
         mend = "free some space" if reason.errno == errno.ENOSPC else f"set {CACHE_VARIABLE} to a folder that can"
-        raise ModelError(f"the cache {part.parent} cannot be written ({reason.strerror}); {mend}") from None
+        raise ModelError(f"the cache {part.parent} cannot be written ({why(reason)}); {mend}") from None
     return entry.file
 
 
@@ -84,7 +84,7 @@ def remove(entry: Entry) -> int:
             freed += file.stat().st_size
             file.unlink()
         except OSError as reason:
-            raise ModelError(f"{file} cannot be removed ({reason.strerror})") from None
+            raise ModelError(f"{file} cannot be removed ({why(reason)})") from None
     with contextlib.suppress(OSError):  # it was not there at all, or holds files of somebody else
         entry.file.parent.rmdir()
     return freed
@@ -133,7 +133,7 @@ def _copy(entry: Entry, part: Path, tell: Progress) -> None:
     try:
         stream = source.open("rb")
     except OSError as reason:
-        raise ModelError(f"{source} cannot be read ({reason.strerror})") from None
+        raise ModelError(f"{source} cannot be read ({why(reason)})") from None
     with stream, part.open("wb") as file:
         total = source.stat().st_size
         while block := stream.read(_BLOCK):

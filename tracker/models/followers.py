@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker.errors import ModelError, ModelNotFoundError
+from tracker.models.card import IMAGENET_MEAN, IMAGENET_STD
 from tracker.models.session import Session, SessionConfig
 from tracker.models.siamese_graph import free_shapes
 
@@ -169,8 +170,7 @@ class VitTrack:
     template_px, search_px, colour = 128, 256, "rgb"
     template_shape: tuple[int, ...] = (3, 128, 128)
     _TEMPLATE_FACTOR, _SEARCH_FACTOR, _LEARNING = 2.0, 4.0, 0.3
-    _MEAN = np.array([0.485, 0.456, 0.406], np.float32)[:, None, None]  # of red, green, blue, 0..1
-    _STD = np.array([0.229, 0.224, 0.225], np.float32)[:, None, None]
+    _MEAN, _STD = (np.array(three, np.float32)[:, None, None] for three in (IMAGENET_MEAN, IMAGENET_STD))
 
     def __init__(self, path: str | os.PathLike[str], config: SessionConfig) -> None:
         self._session = Session(path, config)

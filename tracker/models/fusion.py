@@ -2,8 +2,8 @@
 
 The decision is made as if logits and votes had been upsampled bilinearly to source pixels, but nearly all of that work
 is spared: where the four corners of a cell of the network's map agree, every pixel between them agrees too (a class
-that is largest at four points is largest in any mean of them, and the region nearest to a centre is convex). `voting`
-has the kernels.
+that is largest at four points is largest in any mean of them, and the region nearest to a centre is convex). What comes
+out are runs of equal pixels, not a map. `voting` and `runs` have the kernels.
 
 Source: Panoptic-DeepLab, arXiv:1911.10194, section 3.3, with the rules of deeplab2's post-processing; Panoptic
 Segmentation, arXiv:1801.00868, section 4 (`merge_instances`).
@@ -19,7 +19,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tracker.errors import ModelError
-from tracker.models.voting import STUFF_THERE, find_centres, key_map, key_pixels, settle, spread_centres
+from tracker.masks import Masks
+from tracker.models.runs import STUFF_THERE, Runs, cut_runs, measure_runs, paint_runs
+from tracker.models.voting import find_centres, key_runs, spread_centres
 from tracker.types import Detections, Panoptic
 
 LEAST_SEEN = 0.5
@@ -94,7 +96,9 @@ class Fused:
         scores: (N,) float32, heat at the centre.
         labels: (N,) int32, class of most of the instance's pixels, the lowest on ties; 0 without a pixel.
         areas: (N,) int64, pixels in the picture. May be 0.
-        keys: (H, W) int32, class + classes * (k + 1), or the class alone for stuff and homeless thing pixels.
+        places: (N, 4) float64: pixels, sum of their rows, sum of their columns, place of the first in raster order.
+        rects: (N, 4) int32, x0, y0, x1, y1 of the pixels, half-open; zeros without a pixel.
+        runs: of the picture's keys: class + classes * (k + 1), or the class alone for stuff and homeless thing pixels.
         counts: (N + 1, classes) int64, how often each key occurs.
     """
 
@@ -102,8 +106,19 @@ class Fused:
     scores: NDArray[np.float32]
     labels: NDArray[np.int32]
     areas: NDArray[np.int64]
-    keys: NDArray[np.int32]
+    places: NDArray[np.float64]
+    rects: NDArray[np.int32]
+    runs: Runs
     counts: NDArray[np.int64]
+
+    def cut(self, keep: ArrayLike) -> Masks:
+        """Masks of these instances in the picture, in this order."""
+        chosen = np.asarray(keep, np.int64)
+        row_of = np.zeros(len(self.areas) + 1, np.int64)
+        row_of[1 + chosen] = np.arange(1, len(chosen) + 1)
+        rects = self.rects[chosen]
+        starts, words = cut_runs(self.runs, self.counts.shape[1], row_of, rects)
+        return Masks(*self.runs.shape, rects, starts, words)
 
 
 def map_axis(pixels: int, cells: int, factor: float, offset: float) -> Axis:
@@ -145,13 +160,11 @@ def fuse(
         centres, scores = np.zeros((1, 2), np.int64), heat.max(initial=0, keepdims=True).reshape(1)
     reach = np.inf if fusion.reach is None else fusion.reach
     targets = spread_centres(centres, np.float32(reach * reach))
-    keys = np.empty(heat.shape, np.int32)
-    key_map(semantic, offset, things, targets, keys)
     counts = np.zeros((len(centres) + 1, len(things)), np.int64)
-    out = np.empty((len(rows[0]), len(columns[0])), np.int32)
-    key_pixels(keys, semantic, offset, things, targets, rows, columns, out, counts.reshape(-1))
-    labels = counts[1:].argmax(1).astype(np.int32)
-    return Fused(centres, scores, labels, counts[1:].sum(1), out, counts)
+    runs = Runs(*key_runs(semantic, offset, things, targets, rows, columns, counts.reshape(-1)))
+    places, rects = measure_runs(runs, len(things), len(centres) + 1)
+    labels, areas = counts[1:].argmax(1).astype(np.int32), counts[1:].sum(1)
+    return Fused(centres, scores, labels, areas, places[1:], rects[1:], runs, counts)
 
 
 def paint(
@@ -184,18 +197,9 @@ def paint(
     class_of[1:] = np.where(fused.areas < fusion.min_area, lost, fused.labels)[:, None]
     row_of = np.zeros((len(fused.areas) + 1, len(things)), np.int32)
     row_of[1 + np.asarray(keep, np.int64)] = np.arange(1, np.size(keep) + 1)[:, None]
-    picture = Panoptic(np.empty(fused.keys.shape, np.uint8), np.empty(fused.keys.shape, np.int32))
-    settle(
-        fused.keys,
-        class_of.reshape(-1),
-        row_of.reshape(-1),
-        semantic,
-        things,
-        rows,
-        columns,
-        picture.classes,
-        picture.rows,
-    )
+    picture = Panoptic(np.empty(fused.runs.shape, np.uint8), np.empty(fused.runs.shape, np.int32))
+    tables = class_of.reshape(-1), row_of.reshape(-1)
+    paint_runs(fused.runs, *tables, semantic, things, rows, columns, picture.classes, picture.rows)
     return picture
 
 

@@ -32,6 +32,7 @@ from tracker.models.card import ModelCard
 from tracker.models.fusion import Fusion, fuse, map_axis, merge_instances, paint
 from tracker.models.geometry import Placement
 from tracker.models.model import Model, ModelConfig, Prepared
+from tracker.models.painting import paint_map, place_crop
 from tracker.models.session import Session, TensorSpec
 from tracker.types import Detections, Panoptic
 
@@ -206,19 +207,14 @@ def _stretch(maps, placed, height, width):  # type: ignore[no-untyped-def]
     rects = np.zeros((n, 4), np.int32)
     starts = np.zeros(n + 1, np.int64)
     for i in range(n):
-        x0, y0 = max(placed[i, 0], 0), max(placed[i, 1], 0)
-        x1, y1 = min(placed[i, 0] + placed[i, 2], width), min(placed[i, 1] + placed[i, 3], height)
-        size = 0
-        if x1 > x0 and y1 > y0:
-            rects[i, 0], rects[i, 1], rects[i, 2], rects[i, 3] = x0, y0, x1, y1
-            size = ((x1 - 1) // 64 - x0 // 64 + 1) * (y1 - y0)
-        starts[i + 1] = starts[i] + size
-    words = np.zeros(starts[n], np.uint64)
+        x, y, wide, high = placed[i]
+        starts[i + 1] = starts[i] + place_crop(rects[i], x, y, x + wide, y + high, width, height)
+    words, half = np.zeros(starts[n], np.uint64), np.float32(0.5)
     for i in range(n):
         if starts[i + 1] > starts[i]:
             columns, right = _axis(rects[i, 0] - placed[i, 0], rects[i, 2] - placed[i, 0], placed[i, 2], side)
             rows, down = _axis(rects[i, 1] - placed[i, 1], rects[i, 3] - placed[i, 1], placed[i, 3], side)
-            _draw(maps[i], rows, down, columns, right, rects[i, 0], words[starts[i] : starts[i + 1]])
+            paint_map(maps[i], half, rows, down, columns, right, rects[i, 0], words[starts[i] : starts[i + 1]])
     return rects, starts, words
 
 
@@ -233,41 +229,3 @@ def _axis(first, last, pixels, cells):  # type: ignore[no-untyped-def]
         cell[k] = min(int(at), cells - 2)
         share[k] = min(at - np.float32(cell[k]), np.float32(1))
     return cell, share
-
-
-@inlined
-def _draw(values, rows, down, columns, right, x0, words):  # type: ignore[no-untyped-def]
-    """Set the bits where the bilinear value is above one half.
-
-    Between two cells on one side of it the value stays there, so only the others are looked at by pixel.
-    """
-    one, half = np.float32(1), np.float32(0.5)
-    n, cells = len(columns), values.shape[1] - 1
-    first = x0 // 64
-    across = (x0 + n - 1) // 64 - first + 1
-    spans = np.searchsorted(columns, np.arange(cells + 1))  # pixels of each cell
-    line = np.empty(cells + 1, np.float32)
-    for y in range(len(rows)):
-        above, below, f = values[rows[y]], values[rows[y] + 1], down[y]
-        for c in range(cells + 1):
-            line[c] = above[c] * (one - f) + below[c] * f
-        row = words[y * across : (y + 1) * across]
-        for c in range(cells):
-            a, b = line[c], line[c + 1]
-            if a > half and b > half:
-                _fill(row, x0 + spans[c] - first * 64, x0 + spans[c + 1] - first * 64)
-            elif a > half or b > half:
-                for k in range(spans[c], spans[c + 1]):
-                    if a * (one - right[k]) + b * right[k] > half:
-                        x = x0 + k - first * 64
-                        row[x // 64] |= np.uint64(1) << np.uint64(x & 63)
-
-
-@inlined
-def _fill(row, start, stop):  # type: ignore[no-untyped-def]
-    """Set bits start..stop-1 of a row of words."""
-    while start < stop:
-        end = min(stop, (start // 64 + 1) * 64)
-        bits = np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - (end - start))
-        row[start // 64] |= bits << np.uint64(start & 63)
-        start = end

@@ -3,19 +3,22 @@
 preprocess: frame -> input tensors + where the frame lies in them; infer: tensors -> raw outputs; decode: raw outputs ->
 `Detections` in source pixels. A family is one file and one row of `FAMILIES`; it fills in `decode`, and `preprocess`
 where its input is more than one image. Steps hold no state between frames, so they may run in different threads; a
-family that does remember frames keeps that to `infer`, and gives each stream a copy (`for_stream`).
+family that `remembers` frames does so around the session alone (`feed`, `keep`), and gives each stream a copy
+(`for_stream`).
 """
 
 from __future__ import annotations
 
+import copy
 import importlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from time import perf_counter
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +51,7 @@ FOLDERS: dict[str, tuple[str, ...]] = {"siammot": ("trunk", "boxes", "template",
 
 
 _ASSETS = Path(__file__).resolve().parent.parent / "assets"
+_Self = TypeVar("_Self", bound="Model")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +117,8 @@ class Model(ABC):
     tasks: ClassVar[tuple[str, ...]]
     assumed: ClassVar[ModelCard | None] = None
     """Card of a file that says nothing about itself; None where the family needs a card."""
+    remembers: bool = False
+    """What the network says of a frame depends on those before: one object serves one stream, its frames in order."""
 
     def __init__(self, session: Session, card: ModelCard, config: ModelConfig) -> None:
         self.session = session
@@ -141,7 +147,22 @@ class Model(ABC):
 
     def infer(self, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Input tensors to raw outputs by name; the arrays are the caller's (see `Session.run`)."""
-        return self.session.run(tensors)
+        given = self.feed(tensors)
+        outputs = self.session.run(given)
+        self.keep(given, outputs)
+        return outputs
+
+    def feed(self, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """All that the graph takes: a frame's tensors and what is remembered of the frames before."""
+        return dict(tensors)
+
+    def keep(self, given: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray[Any]]) -> None:  # noqa: B027
+        """Keep what the next frame needs of this one.
+
+        Args:
+            given: what the graph took, from `feed`.
+            outputs: what it made of that.
+        """
 
     @abstractmethod
     def decode(self, outputs: Mapping[str, NDArray[Any]], placement: Placement) -> Detections:
@@ -160,6 +181,7 @@ class Model(ABC):
         if self.fused:  # its graph may be for frames of one size
             height, width = self.image_spec.shape[1] or height, self.image_spec.shape[2] or width
         self(np.full((height, width, 3), 114, np.uint8))
+        self.reset()
         self.warmup_s = perf_counter() - start
         return self.warmup_s
 
@@ -169,9 +191,16 @@ class Model(ABC):
         """Optional parts of `Detections` that come from here."""
         return frozenset() if self.card.task == "detect" else frozenset({"masks"})
 
-    def for_stream(self) -> Model:
-        """The model for one more stream: itself, or a copy on the same session where it remembers earlier frames."""
-        return self
+    def for_stream(self: _Self) -> _Self:
+        """The model for one more stream: itself, or where it `remembers`, a copy on the same session, fresh."""
+        if not self.remembers:
+            return self
+        other = copy.copy(self)
+        other.reset()
+        return other
+
+    def reset(self) -> None:  # noqa: B027
+        """Forget all frames: the next one is the first of a stream."""
 
     # ------------------------------------------------------------------ for families
     def misfit(self, wanted: str, got: str) -> ModelError:
@@ -348,6 +377,17 @@ def _class_names(card: ModelCard, config: ModelConfig) -> tuple[str, ...]:
     return names
 
 
+def _known_classes(names: tuple[str, ...], text: str) -> str:
+    """What could have been meant by a class that is not there."""
+    if not names:
+        return "by index, as this model does not name its classes (names=)"
+    if text.lstrip("-").isdecimal():
+        return f"from 0 to {len(names) - 1}"
+    if near := get_close_matches(text.lower(), names, n=3):
+        return f"such as {' or '.join(near)}"
+    return "of " + ", ".join(names[:8]) + (" ..." if len(names) > 8 else "")
+
+
 def _class_indices(wanted: Sequence[str | int] | None, names: tuple[str, ...]) -> tuple[int, ...] | None:
     if wanted is None:
         return None
@@ -359,7 +399,5 @@ def _class_indices(wanted: Sequence[str | int] | None, names: tuple[str, ...]) -
         elif text.isdecimal() and (not names or int(text) < len(names)):
             out.append(int(text))
         else:
-            listed = ", ".join(names[:8]) + (" ..." if len(names) > 8 else "")
-            known = f"of {listed}" if names else "by index, as this model does not name its classes (names=)"
-            raise ConfigError(f"expected a class {known}, got {text!r}")
+            raise ConfigError(f"expected a class {_known_classes(names, text)}, got {text!r}")
     return tuple(sorted(set(out)))

@@ -10,7 +10,6 @@ Source: STEP, arXiv:2102.11859, section 4 (Motion-DeepLab), with the rules of de
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -46,6 +45,7 @@ class MotionDeepLab(PanopticNet):
     """
 
     family = "motion-deeplab"
+    remembers = True
 
     def __init__(self, session: Session, card: ModelCard, config: ModelConfig) -> None:
         super().__init__(session, card, config)
@@ -69,44 +69,31 @@ class MotionDeepLab(PanopticNet):
         """Masks, and where they were before."""
         return super().gives | {"offsets"}
 
-    def for_stream(self) -> MotionDeepLab:
-        """A copy on the same session that has seen nothing yet."""
-        other = copy.copy(self)
-        other.reset()
-        return other
-
     def reset(self) -> None:
-        """Forget the last frame: the next one is the first of a stream."""
+        """See `Model.reset`."""
         self._image: NDArray[Any] | None = None
         self._heat = np.zeros((self.size[1], self.size[0]), np.float32)
 
-    def warmup(self) -> float:
-        """See `Model.warmup`; nothing of it is remembered."""
-        seconds = super().warmup()
-        self.reset()
-        return seconds
+    def feed(self, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """The image tensor, the one before and the heat drawn for that."""
+        image = tensors[self.image_spec.name]
+        before = image if self._image is None else self._image
+        heat = self._heat.astype(self.session.inputs[self._previous[1]].dtype, copy=False)[None, None]
+        return {self.image_spec.name: image, self._previous[0]: before, self._previous[1]: heat}
 
-    def infer(self, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Image tensor to raw outputs, with what is remembered; remembers this frame.
+    def keep(self, given: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray[Any]]) -> None:
+        """The image tensor, and the heat of what was found in it.
 
         Raises:
             DetectionsError: NaN or infinite numbers in the maps; the frame is not remembered.
         """
-        image = tensors[self.image_spec.name]
-        before = image if self._image is None else self._image
-        heat = self._heat.astype(self.session.inputs[self._previous[1]].dtype, copy=False)[None, None]
-        outputs = self.session.run({self.image_spec.name: image, self._previous[0]: before, self._previous[1]: heat})
         self._heat = self._spots(outputs)
-        self._image = image
-        return outputs
+        self._image = given[self.image_spec.name]
 
     def decode(self, outputs: Mapping[str, NDArray[Any]], placement: Placement) -> Detections:
         """As `PanopticNet.decode`, in the order of this family, with `centres` and `offsets`."""
-        detections = super().decode(outputs, placement)
-        assert detections.panoptic is not None
-        rows = detections.panoptic.rows
-        sums = add_up_places(rows, 1, len(detections) + 1)[1:]
-        centres = np.rint(sums[:, 1:3] / np.maximum(sums[:, :1], 1)).astype(np.int64)
+        detections, places = self._detect(outputs, placement)
+        centres = np.rint(places[:, 1:3] / places[:, :1]).astype(np.int64)
         motion = np.ascontiguousarray(outputs[self._motion][0], np.float32)
         height, width = motion.shape[1:]
         ax, _, ay, _ = placement.on_map(width, height, corners=self.corners)
@@ -120,16 +107,14 @@ class MotionDeepLab(PanopticNet):
         keep = super()._chosen(fused)
         if self.order == "score":
             return keep
-        first = add_up_places(fused.keys, len(self._things), len(fused.areas) + 1)[1:, 3]
-        return keep[np.argsort(first[keep], kind="stable")]
+        return keep[np.argsort(fused.places[keep, 3], kind="stable")]
 
     def _spots(self, outputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         """Every instance of the whole input, what lies beside the frame included, as a spot of heat: (H, W)."""
         maps = self._maps(outputs)
         rows, columns = self._axes(place(self.size, self.size, "stretch"), *maps.heat.shape)
         fused = fuse(*maps, self._things, self.fusion, rows, columns)
-        sums = add_up_places(fused.keys, len(self._things), len(fused.areas) + 1)[1:]
-        seen = sums[sums[:, 0] >= max(1, self.fusion.min_area)]
+        seen = fused.places[fused.areas >= max(1, self.fusion.min_area)]
         centres = np.rint(seen[:, 1:3] / seen[:, :1]).astype(np.int64)
         heat: NDArray[np.float32] = draw_spots(centres, SPREAD_PX, self.size[1], self.size[0])
         return heat
@@ -150,38 +135,6 @@ def read_map(planes: NDArray[np.float32], places: NDArray[np.int64], rows: Axis,
 
 
 @kernel
-def add_up_places(keys, step, count):  # type: ignore[no-untyped-def]
-    """Where the numbers of a map are.
-
-    Args:
-        keys: (H, W) int32; a pixel's number is key // step.
-        step: at least 1.
-        count: of numbers; number 0 is passed over.
-
-    Returns:
-        (count, 4) float64: pixels, sum of their rows, sum of their columns, place of the first one in raster order
-        (the map's size where there is none).
-    """
-    out = np.zeros((count, 4))
-    out[:, 3] = keys.size
-    for y in range(keys.shape[0]):
-        x, width = 0, keys.shape[1]
-        while x < width:
-            key, start = keys[y, x], x
-            x += 1
-            while x < width and keys[y, x] == key:
-                x += 1
-            number = key // step
-            if number > 0:
-                pixels = x - start
-                out[number, 0] += pixels
-                out[number, 1] += pixels * y
-                out[number, 2] += 0.5 * pixels * (start + x - 1)
-                out[number, 3] = min(out[number, 3], y * width + start)
-    return out
-
-
-@kernel
 def draw_spots(centres, spread, height, width):  # type: ignore[no-untyped-def]
     """Gaussians of height 1 around centres (N, 2) y, x, the larger where they overlap: (height, width) float32.
 
@@ -189,10 +142,10 @@ def draw_spots(centres, spread, height, width):  # type: ignore[no-untyped-def]
     """
     out = np.zeros((height, width), np.float32)
     reach = 3 * spread + 1
+    values = np.exp(-np.arange(2 * reach * reach + 1) / (2.0 * spread * spread)).astype(np.float32)
     for n in range(len(centres)):
         y, x = centres[n, 0], centres[n, 1]
         for v in range(max(0, y - reach), min(height, y + reach + 1)):
             for u in range(max(0, x - reach), min(width, x + reach + 1)):
-                squared = (v - y) * (v - y) + (u - x) * (u - x)
-                out[v, u] = max(out[v, u], np.float32(np.exp(-squared / (2.0 * spread * spread))))
+                out[v, u] = max(out[v, u], values[(v - y) * (v - y) + (u - x) * (u - x)])
     return out

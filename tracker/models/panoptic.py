@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker.errors import DetectionsError
-from tracker.masks import Masks
 from tracker.models.card import ModelCard
 from tracker.models.fusion import Axis, Fused, Fusion, fuse, map_axis, paint
 from tracker.models.geometry import Placement
@@ -73,14 +72,19 @@ class PanopticNet(Model):
         Raises:
             DetectionsError: NaN or infinite numbers in the maps.
         """
+        return self._detect(outputs, placement)[0]
+
+    def _detect(
+        self, outputs: Mapping[str, NDArray[Any]], placement: Placement
+    ) -> tuple[Detections, NDArray[np.float64]]:
+        """Detections, and `Fused.places` of each."""
         maps = self._maps(outputs)
         rows, columns = self._axes(placement, *maps.heat.shape)
         fused = fuse(*maps, self._things, self.fusion, rows, columns)
         keep = self._chosen(fused)
         picture = paint(fused, keep, maps.semantic, self._things, self.fusion, rows, columns)
-        masks = Masks.from_label_map(picture.rows, len(keep))
-        scores = np.minimum(fused.scores[keep], np.float32(1))
-        return Detections(masks.boxes, scores, fused.labels[keep], masks, panoptic=picture)
+        boxes, scores = fused.rects[keep].astype(np.float32), np.minimum(fused.scores[keep], np.float32(1))
+        return Detections(boxes, scores, fused.labels[keep], fused.cut(keep), panoptic=picture), fused.places[keep]
 
     def _maps(self, outputs: Mapping[str, NDArray[Any]]) -> Maps:
         semantic, heat, offset = (np.ascontiguousarray(outputs[name][0], np.float32) for name in self._outputs)

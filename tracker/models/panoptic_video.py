@@ -10,7 +10,6 @@ for each class).
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -22,7 +21,6 @@ from tracker.masks import Masks
 from tracker.models.card import ModelCard
 from tracker.models.geometry import Placement
 from tracker.models.model import ModelConfig
-from tracker.models.motion_deeplab import add_up_places
 from tracker.models.panoptic import PanopticNet
 from tracker.models.pooling import sum_under
 from tracker.models.session import Session
@@ -42,6 +40,7 @@ class PanopticVideoNet(PanopticNet):
     """
 
     family = "panoptic-video"
+    remembers = True
 
     def __init__(self, session: Session, card: ModelCard, config: ModelConfig) -> None:
         super().__init__(session, card, config)
@@ -65,29 +64,18 @@ class PanopticVideoNet(PanopticNet):
         """Masks, where they were before, and who they are."""
         return super().gives | {"offsets", "embeddings"}
 
-    def for_stream(self) -> PanopticVideoNet:
-        """A copy on the same session that has seen nothing yet."""
-        other = copy.copy(self)
-        other.reset()
-        return other
-
     def reset(self) -> None:
-        """Forget the last frame: the next one is the first of a stream."""
+        """See `Model.reset`."""
         self._image: NDArray[Any] | None = None
 
-    def warmup(self) -> float:
-        """See `Model.warmup`; nothing of it is remembered."""
-        seconds = super().warmup()
-        self.reset()
-        return seconds
-
-    def infer(self, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Image tensor to raw outputs, with the one before, which it then takes the place of."""
+    def feed(self, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """The image tensor and the one before."""
         image = tensors[self.image_spec.name]
-        before = image if self._image is None else self._image
-        outputs = self.session.run({self.image_spec.name: image, self._previous: before})
-        self._image = image
-        return outputs
+        return {self.image_spec.name: image, self._previous: image if self._image is None else self._image}
+
+    def keep(self, given: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray[Any]]) -> None:
+        """The image tensor is the next frame's one before."""
+        self._image = given[self.image_spec.name]
 
     def decode(self, outputs: Mapping[str, NDArray[Any]], placement: Placement) -> Detections:
         """As `PanopticNet.decode`, with `centres`, `offsets` and `embeddings`.
@@ -95,11 +83,9 @@ class PanopticVideoNet(PanopticNet):
         Raises:
             DetectionsError: NaN or infinite numbers in the maps.
         """
-        seen = super().decode(outputs, placement)
-        assert seen.panoptic is not None
+        seen, places = self._detect(outputs, placement)
         assert seen.masks is not None
-        sums = add_up_places(seen.panoptic.rows, 1, len(seen) + 1)[1:]
-        centres = sums[:, [2, 1]] / np.maximum(sums[:, :1], 1) + 0.5  # a pixel's middle, as boxes are measured
+        centres = places[:, [2, 1]] / places[:, :1] + 0.5  # a pixel's middle, as boxes are measured
         return replace(
             seen,
             centres=centres.astype(np.float32),

@@ -15,6 +15,7 @@ from tracker._jit import inlined, kernel
 from tracker.errors import DetectionsError
 from tracker.masks import Masks
 from tracker.models.geometry import Placement
+from tracker.models.painting import paint_map, place_crop
 
 
 def masks_from_prototypes(
@@ -51,17 +52,10 @@ def _decode(coefficients, prototypes, boxes, along, height, width):  # type: ign
     rects = np.zeros((n, 4), np.int32)
     starts = np.zeros(n + 1, np.int64)
     for i in range(n):
-        x0 = max(int(np.ceil(boxes[i, 0] - 0.5)), 0)
-        y0 = max(int(np.ceil(boxes[i, 1] - 0.5)), 0)
-        x1 = min(int(np.ceil(boxes[i, 2] - 0.5)), width)
-        y1 = min(int(np.ceil(boxes[i, 3] - 0.5)), height)
-        size = 0
-        if x1 > x0 and y1 > y0:
-            rects[i, 0], rects[i, 1], rects[i, 2], rects[i, 3] = x0, y0, x1, y1
-            size = ((x1 - 1) // 64 - x0 // 64 + 1) * (y1 - y0)
-        starts[i + 1] = starts[i] + size
-    words = np.zeros(starts[n], np.uint64)
-    broken = 0
+        x0, y0 = int(np.ceil(boxes[i, 0] - 0.5)), int(np.ceil(boxes[i, 1] - 0.5))
+        x1, y1 = int(np.ceil(boxes[i, 2] - 0.5)), int(np.ceil(boxes[i, 3] - 0.5))
+        starts[i + 1] = starts[i] + place_crop(rects[i], x0, y0, x1, y1, width, height)
+    words, broken, level = np.zeros(starts[n], np.uint64), 0, np.float32(0)
     ax, bx, ay, by = along
     for i in range(n):
         if starts[i + 1] > starts[i]:
@@ -71,7 +65,7 @@ def _decode(coefficients, prototypes, boxes, along, height, width):  # type: ign
             broken += not np.isfinite(logits).all()
             rows -= rows[0]
             columns -= columns[0]
-            _draw(logits, rows, down, columns, right, rects[i, 0], words[starts[i] : starts[i + 1]])
+            paint_map(logits, level, rows, down, columns, right, rects[i, 0], words[starts[i] : starts[i + 1]])
     return rects, starts, words, broken
 
 
@@ -103,42 +97,3 @@ def _weigh(weights, prototypes, r0, r1, c0, c1):  # type: ignore[no-untyped-def]
             for c in range(wide):
                 line[c] += weight * source[c0 + c]
     return out
-
-
-@inlined
-def _draw(logits, rows, down, columns, right, x0, words):  # type: ignore[no-untyped-def]
-    """Set the bits where the bilinear value is positive.
-
-    Between two cells of one sign the value keeps it, so only cells with a change of sign are looked at by pixel.
-    """
-    one = np.float32(1)
-    n = len(columns)
-    cells = logits.shape[1] - 1
-    first = x0 // 64
-    across = (x0 + n - 1) // 64 - first + 1
-    spans = np.searchsorted(columns, np.arange(cells + 1))  # pixels of each cell
-    line = np.empty(cells + 1, np.float32)
-    for y in range(len(rows)):
-        above, below, f = logits[rows[y]], logits[rows[y] + 1], down[y]
-        for c in range(cells + 1):
-            line[c] = above[c] * (one - f) + below[c] * f
-        row = words[y * across : (y + 1) * across]
-        for c in range(cells):
-            a, b = line[c], line[c + 1]
-            if a > 0 and b > 0:
-                _fill(row, x0 + spans[c] - first * 64, x0 + spans[c + 1] - first * 64)
-            elif a > 0 or b > 0:
-                for k in range(spans[c], spans[c + 1]):
-                    if a * (one - right[k]) + b * right[k] > 0:
-                        x = x0 + k - first * 64
-                        row[x // 64] |= np.uint64(1) << np.uint64(x & 63)
-
-
-@inlined
-def _fill(row, start, stop):  # type: ignore[no-untyped-def]
-    """Set bits start..stop-1 of a row of words."""
-    while start < stop:
-        end = min(stop, (start // 64 + 1) * 64)
-        bits = np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - (end - start))
-        row[start // 64] |= bits << np.uint64(start & 63)
-        start = end

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from tracker.errors import ConfigError, ModelError, ModelNotFoundError
+from tracker.errors import ConfigError, ModelError, ModelNotFoundError, why
 from tracker.models.card import ModelCard
 from tracker.models.coco import COCO_CLASSES
 
@@ -229,7 +229,7 @@ def sha256_of(file: Path) -> str:
             while block := stream.read(1 << 20):
                 digest.update(block)
     except OSError as reason:
-        raise ModelError(f"model file {file} cannot be read ({reason.strerror})") from None
+        raise ModelError(f"model file {file} cannot be read ({why(reason)})") from None
     return digest.hexdigest()
 
 
@@ -252,7 +252,7 @@ def _read(file: Path) -> dict[str, dict[str, Any]]:
         with file.open("rb") as stream:
             tables = tomllib.load(stream)
     except OSError as reason:
-        raise ConfigError(f"cannot read the model registry {file}: {reason.strerror}") from None
+        raise ConfigError(f"cannot read the model registry {file}: {why(reason)}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as reason:
         raise ConfigError(f"{file} is not valid TOML: {reason}") from None
     for name, table in tables.items():

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from tracker._jit import kernel
 from tracker.errors import DetectionsError
-from tracker.models.card import ImageInput, ModelCard
+from tracker.models.card import IMAGENET_MEAN, IMAGENET_STD, ImageInput, ModelCard
 from tracker.models.geometry import Placement
 from tracker.models.model import Model, ModelConfig
 from tracker.models.session import Session, TensorSpec
@@ -38,7 +38,7 @@ class Reid(Model):
     assumed: ClassVar[ModelCard | None] = ModelCard(
         "reid",
         "embed",
-        image=ImageInput(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), resize="stretch"),
+        image=ImageInput(mean=IMAGENET_MEAN, std=IMAGENET_STD, resize="stretch"),
         stride=16,
     )
 

@@ -21,16 +21,13 @@ from numpy.typing import NDArray
 from tracker.errors import DetectionsError
 from tracker.masks import Masks
 from tracker.models.boxes import every_class
-from tracker.models.card import ImageInput, ModelCard
-from tracker.models.coco import COCO_CLASSES
+from tracker.models.card import IMAGENET_MEAN, IMAGENET_STD, ImageInput, ModelCard
+from tracker.models.coco import COCO_CLASSES, COCO_IDS
 from tracker.models.geometry import Placement
 from tracker.models.model import Model, ModelConfig
 from tracker.models.prototypes import masks_from_prototypes
 from tracker.models.session import Session
 from tracker.types import Detections
-
-_GAPS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
-_COCO_IDS = [i for i in range(1, 91) if i not in _GAPS]  # category ids of the 80 classes
 
 
 class RfDetr(Model):
@@ -42,9 +39,9 @@ class RfDetr(Model):
         "rfdetr",
         "",
         COCO_CLASSES,
-        image=ImageInput(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), resize="stretch"),
+        image=ImageInput(mean=IMAGENET_MEAN, std=IMAGENET_STD, resize="stretch"),
         outputs={"boxes": "dets", "logits": "labels", "masks": "masks"},
-        facts={"class_ids": _COCO_IDS},
+        facts={"class_ids": COCO_IDS},
     )
 
     def __init__(self, session: Session, card: ModelCard, config: ModelConfig) -> None:

@@ -10,7 +10,6 @@ Source: Panoptic Segmentation, arXiv:1801.00868, section 4.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
@@ -121,6 +120,7 @@ class Merged(Model):
         self.card = replace(self.card, task="panoptic", class_names=(*names, *more), thing_ids=tuple(range(len(names))))
         self._objects: Model = objects
         self._stuff: Model = stuff
+        self.remembers = objects.remembers or stuff.remembers
         things = stuff.card.thing_ids or ()
         self._things = np.array([i in things or name in names for i, name in enumerate(theirs)], np.bool_)
         self._index = np.full(256, Panoptic.VOID, np.uint8)
@@ -131,12 +131,9 @@ class Merged(Model):
         """As the segmenter's."""
         return self._objects.gives
 
-    def for_stream(self) -> Merged:
-        """See `Model.for_stream`."""
-        other = copy.copy(self)
-        other._objects = self._objects.for_stream()
-        other._stuff = self._stuff.for_stream()
-        return other
+    def reset(self) -> None:
+        """See `Model.reset`."""
+        self._objects, self._stuff = self._objects.for_stream(), self._stuff.for_stream()
 
     def preprocess(self, image: NDArray[np.uint8]) -> Prepared:
         """Tensors of both networks; the placement is the segmenter's."""

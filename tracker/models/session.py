@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.errors import ModelError, ModelNotFoundError, ProviderError
+from tracker.errors import ModelError, ModelNotFoundError, ProviderError, why
 from tracker.models.binding import Binding
 from tracker.models.devices import AUTO, DEVICES, Device, SessionConfig
 from tracker.models.runtime import one_line, onnxruntime, quiet
@@ -271,7 +271,7 @@ def _model_file(path: str | os.PathLike[str]) -> Path:
     except FileNotFoundError:
         raise ModelNotFoundError(f"no model file {file}") from None
     except OSError as reason:
-        raise ModelError(f"model file {file} cannot be read ({reason.strerror})") from None
+        raise ModelError(f"model file {file} cannot be read ({why(reason)})") from None
     if size == 0:
         raise ModelError(f"model file {file} is empty; download or export it again")
     return file

@@ -14,14 +14,15 @@ tracker believes, and what it does with them, stands in its plan (`Plan.follow_s
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.errors import ModelError
+from tracker.errors import ModelError, SnapshotError
 from tracker.masks import Masks
 from tracker.models.crops import cut_crops
 from tracker.models.followers import FOLLOWERS, Follower
@@ -150,6 +151,21 @@ class Siamese:
         templates[rows] = self._describe(frame, boxes[rows])
         labels = tracks.labels[order]
         self.memory = Memory(ids[kept], boxes[kept], labels[kept], templates[kept])
+
+    def dump(self) -> dict[str, NDArray[Any]]:
+        """The memory, as plain arrays."""
+        return {f.name: getattr(self.memory, f.name) for f in fields(Memory)}
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Remember what `dump` gave, as before the next frame of its stream.
+
+        Raises:
+            SnapshotError: the memory of another network. The own one stays.
+        """
+        wanted, got = self.follower.template_shape, arrays["templates"].shape[1:]
+        if got != wanted:
+            raise SnapshotError(f"expected templates of shape {wanted}, got {got}; was it another network?")
+        self.memory = Memory(**arrays)
 
     def _find(self, frame: Frame, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Boxes (N, 4), source pixels, and scores (N,) of these rows of the memory."""

@@ -6,10 +6,11 @@
         network.follow(tracks)
 
 The trunk runs once per frame; then motion, on the templates of all live tracks; then one call of the box head for
-proposals and tracks together; and after the tracker decided, templates of the tracks that it saw.
+proposals and tracks together; and after the tracker decided, templates of the tracks that it saw. Without learned
+motion the box head alone finds a track again, from where it was seen last, as Tracktor does, or from where optical flow
+moved it: the baselines of the paper's Table 1.
 
-In the frame loop the trunk may work ahead of the tracks: the loop's network is `Ahead`, and what comes after the trunk
-waits in the detections for `SiamMotMotion`, the `MotionSource` of the stream's tracker, which knows the tracks.
+In the frame loop it is `tracker.models.siammot_loop` that calls these steps.
 Source: SiamMOT, arXiv:2105.11595, and the authors' code (`spec/siammot.md`).
 """
 
@@ -17,20 +18,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.errors import DetectionsError, ModelNotFoundError
-from tracker.formats.mot import MotRows
+from tracker.errors import DetectionsError, ModelNotFoundError, SnapshotError
 from tracker.models.geometry import Placement
-from tracker.models.model import Prepared, open_model
+from tracker.models.model import open_model
 from tracker.models.siammot_graphs import GRAPHS, SiamMotGraphs, to_half_open, to_legacy
-from tracker.types import Detections, Frame, Tracks, TrackState
+from tracker.types import Detections, Flow, Frame, Tracks, TrackState
 
-__all__ = ["GRAPHS", "Ahead", "Memory", "SiamMot", "SiamMotMotion", "Unrefined", "open_siammot"]
+__all__ = ["GRAPHS", "Memory", "SiamMot", "median_flow", "open_siammot"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,13 +41,15 @@ class Memory:
         ids: (T,) int64.
         boxes: (T, 4) float32, network pixels, legacy convention: where each is searched for.
         labels: (T,) int64, class index.
-        held: templates, where the graphs run.
+        held: templates, where the graphs run; of no track where motion is not learned.
+        seen: so many of the first tracks were seen in the last frame.
     """
 
     ids: NDArray[np.int64]
     boxes: NDArray[np.float32]
     labels: NDArray[np.int64]
     held: Any
+    seen: int = 0
 
     @property
     def templates(self) -> NDArray[np.float32]:
@@ -61,6 +63,8 @@ class SiamMot:
 
     Args:
         model: the graphs.
+        learned: the track head finds tracks again, and a row scores the mean of its visibility and the class score.
+            Otherwise track head and templates stay out of it, and the class score is all.
         search_predicted: a track out of sight is searched for where it was found last, however unsurely, as in the
             paper; otherwise where it was seen last, as in the authors' code. Its template is the same.
 
@@ -69,8 +73,9 @@ class SiamMot:
         memory: of the live tracks.
     """
 
-    def __init__(self, model: SiamMotGraphs, *, search_predicted: bool = False) -> None:
+    def __init__(self, model: SiamMotGraphs, *, learned: bool = True, search_predicted: bool = False) -> None:
         self.model = model
+        self._learned = learned
         self._search_predicted = search_predicted
         self.reset()
 
@@ -82,14 +87,20 @@ class SiamMot:
         self._last: Detections | None = None
         self._rows = np.zeros((0, 4), np.float32)
 
-    def __call__(self, frame: Frame | NDArray[np.uint8], public: NDArray[np.float32] | None = None) -> Detections:
-        """One frame, or a bare image (H, W, 3) uint8 BGR: the trunk, then `look`."""
+    def __call__(self, frame: Frame | NDArray[np.uint8], **options: Any) -> Detections:
+        """One frame, or a bare image (H, W, 3) uint8 BGR: the trunk, then `look` with its options."""
         image = frame.image if isinstance(frame, Frame) else Frame(0, 0.0, frame).image
         tensors, placement = self.model.preprocess(image)
-        return self.look(self.model.infer(tensors), placement, public)
+        return self.look(self.model.infer(tensors), placement, **options)
 
     def look(
-        self, outputs: Mapping[str, Any], placement: Placement, public: NDArray[np.float32] | None = None
+        self,
+        outputs: Mapping[str, Any],
+        placement: Placement,
+        *,
+        public: NDArray[np.float32] | None = None,
+        flow: Flow | None = None,
+        fresh: bool = True,
     ) -> Detections:
         """What the next frame of the stream shows.
 
@@ -98,24 +109,28 @@ class SiamMot:
             placement: of the frame.
             public: (N, 4) xyxy source pixels: given boxes instead of the network's own proposals. They are scored and
                 refined all the same.
+            flow: from the frame before: tracks that were seen there are searched for where it moved them.
+            fresh: search for what is new too; otherwise for the tracks alone, as on a frame that nobody looks at.
 
         Returns:
             Fresh detections (`track_ids` -1), by class and proposal, then one row for each remembered track: its
-            refined box, and the mean of its class score and its visibility. Source pixels; boxes of an amodal
-            network may leave the frame.
+            refined box and its score. Source pixels; boxes of an amodal network may leave the frame.
         """
         model, memory = self.model, self.memory
-        if public is None:
+        if not fresh:
+            proposals = np.zeros((0, 4), np.float32)
+        elif public is None:
             proposals = model.propose(outputs)
         else:
             proposals = to_legacy(np.asarray(public, np.float32).reshape(-1, 4), placement)
-        moved, visibility = model.move(outputs, memory.boxes, memory.held)
-        scores, boxes = model.refine(outputs, np.concatenate([proposals, moved]))
+        found, visibility = self._search(outputs, memory.boxes if flow is None else self._moved(flow, placement))
+        scores, boxes = model.refine(outputs, np.concatenate([proposals, found]))
         n = len(proposals)
         rows, labels = model.detect(scores[:n], boxes[:n])
-        known = np.arange(n, n + len(moved))
+        known = np.arange(n, n + len(found))
         own = scores[known, memory.labels + 1]
-        mean = ((own + 1) + (visibility + 1)) / 2 - 1  # rounded as the authors' code rounds it
+        sure = own if visibility is None else visibility
+        mean = ((own + 1) + (sure + 1)) / 2 - 1  # rounded as the authors' code rounds it
         chosen, kinds = np.concatenate([rows, known]), np.concatenate([labels, memory.labels])
         self._outputs, self._rows = outputs, boxes[chosen, kinds + 1]
         self._last = Detections(
@@ -123,8 +138,23 @@ class SiamMot:
             np.concatenate([scores[rows, labels + 1], mean]),
             kinds.astype(np.int32),
             track_ids=np.concatenate([np.full(len(rows), -1), memory.ids]),
+            looked=fresh,
         )
         return self._last
+
+    def _search(
+        self, outputs: Mapping[str, Any], places: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Where tracks are now, before the box head: boxes (T, 4), and their visibility (T,) if somebody knows it."""
+        return self.model.move(outputs, places, self.memory.held) if self._learned else (places, None)
+
+    def _moved(self, flow: Flow, placement: Placement) -> NDArray[np.float32]:
+        """Boxes of the memory, network pixels, those that were seen in the last frame moved along."""
+        boxes = self.memory.boxes.copy()
+        seen = slice(self.memory.seen)
+        shifts = median_flow(flow, to_half_open(boxes[seen], placement)) * np.array(placement.scale, np.float32)
+        boxes[seen] += np.tile(shifts, 2)
+        return boxes
 
     def follow(self, tracks: Tracks, search_frames: int = 0) -> None:
         """Remember what the tracker made of the last detections: new templates of tracks that were seen, others kept.
@@ -149,85 +179,50 @@ class SiamMot:
             np.concatenate([tracks.ids[seen], old.ids[kept]]),
             np.concatenate([boxes, before[kept]]),
             np.concatenate([tracks.labels[seen].astype(np.int64), old.labels[kept]]),
-            self.model.remember(self._outputs, boxes, old.held, kept),
+            self.model.remember(self._outputs, boxes, old.held, kept) if self._learned else old.held,
+            len(boxes),
         )
 
+    def dump(self) -> dict[str, NDArray[Any]]:
+        """The memory, as plain arrays."""
+        memory = self.memory
+        return {"ids": memory.ids, "boxes": memory.boxes, "labels": memory.labels, "templates": memory.templates}
 
-# ---------------------------------------------------------------------- in the frame loop
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Remember what `dump` gave, as before the next frame of its stream; nobody was seen in the last one.
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Unrefined(Detections):
-    """A picture that only the trunk has seen; no rows yet.
-
-    Attributes:
-        outputs: of the trunk.
-        placement: of the frame.
-    """
-
-    outputs: Mapping[str, Any] = field(default_factory=dict)
-    placement: Placement | None = None
-
-
-class Ahead:
-    """The part of a model that does not depend on tracks, as the network of a loop; for any number of streams.
-
-    Attributes:
-        card: of the model.
-    """
-
-    def __init__(self, model: SiamMotGraphs) -> None:
-        self.card = model.card
-        self._model = model
-
-    def preprocess(self, image: NDArray[np.uint8]) -> Prepared:
-        """As the model's."""
-        return self._model.preprocess(image)
-
-    def infer(self, tensors: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-        """The trunk."""
-        return self._model.infer(tensors)
-
-    def decode(self, outputs: Mapping[str, Any], placement: Placement) -> Unrefined:
-        """Nothing yet: `SiamMotMotion.predict` goes on from here."""
-        return Unrefined(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), outputs=outputs, placement=placement)
+        Raises:
+            SnapshotError: the memory of another network. The own one stays.
+        """
+        tracks, shape = len(arrays["ids"]) if self._learned else 0, self.model.no_templates.shape[1:]
+        if arrays["templates"].shape != (tracks, *shape):
+            got = arrays["templates"].shape
+            raise SnapshotError(f"expected templates of shape {(tracks, *shape)}, got {got}; was it another network?")
+        self.memory = Memory(arrays["ids"], arrays["boxes"], arrays["labels"], arrays["templates"])
 
 
-class SiamMotMotion:
-    """The rest, for the tracker of one stream; a `tracker.guide.MotionSource` beside an `Ahead` on the same model.
+def median_flow(flow: Flow, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """How far the pixels in each box went, in the middle.
 
     Args:
-        stream: its memory.
-        search_frames: see `SiamMot.follow`.
-        public: detections of each frame that take the place of proposals, such as a MOTChallenge `det.txt`; their
-            scores do not count.
+        flow: from the frame before to this one.
+        boxes: (N, 4) xyxy, half-open, source pixels of the frame before.
+
+    Returns:
+        (N, 2) float32 source pixels, x and y; 0 for a box outside the picture, or of which nothing stays in sight.
     """
-
-    def __init__(self, stream: SiamMot, search_frames: int = 0, public: MotRows | None = None) -> None:
-        self.stream = stream
-        self._search_frames, self._public = search_frames, public
-        self._looked = False
-
-    def predict(self, frame: Frame, detections: Detections) -> Detections:
-        """Detections and one row for each remembered track, see `SiamMot.look`.
-
-        What did not come from an `Ahead` is left as it is, and so are frames at which nobody looked.
-        """
-        self._looked = isinstance(detections, Unrefined)
-        if not isinstance(detections, Unrefined):
-            return detections
-        assert detections.placement is not None
-        public = None if self._public is None else self._public.detections(frame.index).boxes
-        return self.stream.look(detections.outputs, detections.placement, public)
-
-    def follow(self, frame: Frame, tracks: Tracks) -> None:
-        """See `SiamMot.follow`; where nobody looked the memory stays as it is."""
-        if self._looked:
-            self.stream.follow(tracks, self._search_frames)
-
-    def reset(self) -> None:
-        """Forget all tracks."""
-        self.stream.reset()
+    height, width = flow.forward.shape[:2]
+    shifts = np.zeros((len(boxes), 2), np.float32)
+    corners = np.concatenate([np.floor(boxes[:, :2]), np.ceil(boxes[:, 2:])], 1)
+    corners = np.clip(corners, 0, [width, height, width, height])
+    for row, (x1, y1, x2, y2) in enumerate(corners.astype(np.int64).tolist()):
+        vectors = flow.forward[y1:y2, x1:x2]
+        stays = np.isfinite(vectors[..., 0]) & np.isfinite(vectors[..., 1])
+        if flow.occluded is not None:
+            stays &= ~flow.occluded[y1:y2, x1:x2]
+        if stays.any():
+            shifts[row] = np.median(vectors[stays], axis=0)
+    return shifts
 
 
 def open_siammot(

@@ -37,7 +37,7 @@ BUCKET = 8
 """On a GPU the motion graph takes a multiple of this, the last track repeated: each new size is one to prepare for."""
 
 MAPS = ("p2", "p3", "p4", "p5")
-_PER_SET = ("motion", "amodal", "level_counts", "template", "search_scale", "min_score", "detection_nms", "proposals")
+_PER_SET = ("amodal", "level_counts", "template", "search_scale", "min_score", "detection_nms", "proposals")
 
 
 class SiamMotGraphs(Model):
@@ -64,7 +64,7 @@ class SiamMotGraphs(Model):
         trunk = self.sessions["trunk"]
         super().__init__(trunk, _card_of(trunk, "trunk"), config)
         self.card = replace(self.card, task="detect")
-        self.head = str(self.card.facts["motion"])
+        self.head = str(_card_of(self.sessions["motion"], "motion").facts["motion"])
         one_device = len({session.device for session in self.sessions.values()}) == 1
         self._held = frozenset((*MAPS, "templates")) if one_device else frozenset()
         self._min_score = max(float(self.card.facts["min_score"]), config.min_score)
@@ -221,6 +221,12 @@ def _open_set(session: Session, task: str) -> dict[str, Session]:
     trunk = _card_of(sessions["trunk"], "trunk")
     for name, opened in sessions.items():
         _check_together(opened.path, trunk, _card_of(opened, name))
+    heads = [_card_of(sessions[name], name).facts.get("motion") for name in ("template", "motion")]
+    if heads[0] != heads[1] or heads[0] is None:
+        raise ModelError(
+            f"{files.get('motion', session.path)} does not belong to template.onnx beside it: "
+            f"track head {heads[1]}, there {heads[0]}; export all again"
+        )
     if "kept" not in sessions["template"].inputs or "rows" not in sessions["motion"].inputs:
         raise ModelError(f"{session.path.parent} holds graphs of an earlier exporter; export all again")
     return sessions

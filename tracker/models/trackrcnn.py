@@ -12,7 +12,6 @@ Source: MOTS: Multi-Object Tracking and Segmentation, arXiv:1902.03604, and its 
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -33,6 +32,7 @@ class TrackRcnn(MaskRcnn):
     """
 
     family: ClassVar[str] = "trackrcnn"
+    remembers = True
 
     def __init__(self, session: Session, card: ModelCard, config: ModelConfig) -> None:
         super().__init__(session, card, config)
@@ -46,35 +46,22 @@ class TrackRcnn(MaskRcnn):
                 raise self.misfit(f"an input {name!r} of fixed shape", str(inputs[name]))
         self.reset()
 
-    def for_stream(self) -> TrackRcnn:
-        """A copy on the same session that has seen nothing yet."""
-        other = copy.copy(self)
-        other.reset()
-        return other
-
     def reset(self) -> None:
-        """Forget all frames: the next one is the first of a stream."""
+        """See `Model.reset`."""
         self._memory: dict[str, NDArray[Any]] = {}
         for name in self._links:
             spec = self.session.inputs[name]
             self._memory[name] = np.zeros([side or 0 for side in spec.shape], spec.dtype)
 
-    def warmup(self) -> float:
-        """See `Model.warmup`; nothing of it is remembered."""
-        seconds = super().warmup()
-        self.reset()
-        return seconds
+    def feed(self, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """A frame's tensors and the memory."""
+        return {**tensors, **self._memory}
 
-    def infer(self, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Input tensors to raw outputs, with what is remembered; remembers this frame.
-
-        A frame whose memory would hold NaN or infinity is not remembered, so that no later one suffers.
-        """
-        outputs = self.session.run({**tensors, **self._memory})
+    def keep(self, given: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray[Any]]) -> None:
+        """The memory of this frame, unless it holds NaN or infinity: no later frame suffers from that."""
         memory = {name: outputs[output] for name, output in self._links.items()}
         if all(np.isfinite(values.sum()) for values in memory.values()):
             self._memory = memory
-        return outputs
 
     def paste(self, maps: NDArray[np.float32], boxes: NDArray[np.float32], height: int, width: int) -> Masks:
         """See `paste_exactly`."""

@@ -9,8 +9,6 @@ import numpy as np
 
 from tracker._jit import inlined, kernel
 
-STUFF_THERE = -1  # in `settle`'s class table: the likeliest stuff class of the nearest map pixel
-
 
 @kernel
 def find_centres(heat, threshold, window, parts, limit):  # type: ignore[no-untyped-def]
@@ -87,47 +85,53 @@ def spread_centres(centres, reach2):  # type: ignore[no-untyped-def]
 
 @inlined
 def _join(y, x, targets, guess):  # type: ignore[no-untyped-def]
-    """1 + index of the centre nearest to a vote, the lowest on ties; 0: none within reach. `guess` is tried first."""
+    """1 + index of the centre nearest to a vote, the lowest on ties; 0: none within reach. `guess` is tried first.
+
+    Centres are in raster order: from the guess up and down, until the next ones are too far away in y alone.
+    """
+    middle = max(guess - 1, 0)
     if guess > 0:
-        dy, dx = y - targets[0, guess - 1], x - targets[1, guess - 1]
-        if dy * dy + dx * dx < targets[3, guess - 1]:
+        dy, dx = y - targets[0, middle], x - targets[1, middle]
+        if dy * dy + dx * dx < targets[3, middle]:
             return guess
     best = 0
     shortest = np.float32(np.inf)
-    for i in range(targets.shape[1]):
+    for i in range(middle, targets.shape[1]):
         dy, dx = y - targets[0, i], x - targets[1, i]
         distance = dy * dy + dx * dx
         if distance < shortest:
             shortest = distance
             best = i + 1
+        if dy < 0 and dy * dy > shortest:
+            break
+    for i in range(middle - 1, -1, -1):
+        dy, dx = y - targets[0, i], x - targets[1, i]
+        distance = dy * dy + dx * dx
+        if distance < shortest or (distance == shortest and i + 1 < best):
+            shortest = distance
+            best = i + 1
+        if dy > 0 and dy * dy > shortest:
+            break
     return best if best > 0 and shortest <= targets[2, best - 1] else 0
 
 
-@kernel
-def key_map(semantic, offset, things, targets, out):  # type: ignore[no-untyped-def]
-    """Key of every pixel of the network's map: out (h, w) int32."""
-    classes, height, width = semantic.shape
-    best = np.empty(width, np.float32)
-    for y in range(height):
-        line = out[y]
-        best[:] = semantic[0, y]
-        line[:] = 0
-        for c in range(1, classes):
-            values = semantic[c, y]
-            for x in range(width):
-                if values[x] > best[x]:
-                    best[x] = values[x]
-                    line[x] = c
-        guess = 0
-        for x in range(width):
-            if things[line[x]]:
-                guess = _join(np.float32(y) + offset[0, y, x], np.float32(x) + offset[1, y, x], targets, guess)
-                line[x] += classes * guess
-
-
 @inlined
-def _bilinear(plane, i, j, below, right, w):  # type: ignore[no-untyped-def]
-    return w[0] * plane[i, j] + w[1] * plane[i, right] + w[2] * plane[below, j] + w[3] * plane[below, right]
+def _key_line(semantic, offset, things, targets, y, best, line):  # type: ignore[no-untyped-def]
+    """Keys of one row of the network's map: line (w,) int32; `best` (w,) is to work in."""
+    classes, _, width = semantic.shape
+    best[:] = semantic[0, y]
+    line[:] = 0
+    for c in range(1, classes):
+        values = semantic[c, y]
+        for x in range(width):
+            if values[x] > best[x]:
+                best[x] = values[x]
+                line[x] = c
+    guess = 0
+    for x in range(width):
+        if things[line[x]]:
+            guess = _join(np.float32(y) + offset[0, y, x], np.float32(x) + offset[1, y, x], targets, guess)
+            line[x] += classes * guess
 
 
 @inlined
@@ -136,14 +140,21 @@ def _beats(a, b, lower):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _contenders(semantic, winners, i, j, below, right, out):  # type: ignore[no-untyped-def]
-    """Classes that may win between four map pixels: out[:n]; returns n.
+def _contenders(semantic, winners, i, j, able, logits):  # type: ignore[no-untyped-def]
+    """Classes that may win in a cell, able[:n], and their logits at its four corners; returns n.
 
     One that a corner's winner beats at every corner is smaller in any mean of them; equals go to the lower class.
     """
+    below, right = min(i + 1, semantic.shape[1] - 1), min(j + 1, semantic.shape[2] - 1)
+    enough = np.float32(-np.inf)  # some winner has this everywhere
+    for g in winners:
+        lowest = min(semantic[g, i, j], semantic[g, i, right])
+        enough = max(enough, min(lowest, semantic[g, below, j], semantic[g, below, right]))
     n = 0
     for c in range(semantic.shape[0]):
         v = (semantic[c, i, j], semantic[c, i, right], semantic[c, below, j], semantic[c, below, right])
+        if max(v[0], v[1], v[2], v[3]) < enough:
+            continue
         beaten = False
         for g in winners:
             lower = g < c
@@ -152,93 +163,141 @@ def _contenders(semantic, winners, i, j, below, right, out):  # type: ignore[no-
             if above and _beats(b[2], v[2], lower) and _beats(b[3], v[3], lower):
                 beaten = True
         if not beaten:
-            out[n] = c
+            able[n] = c
+            logits[n, 0], logits[n, 1], logits[n, 2], logits[n, 3] = v
             n += 1
     return n
 
 
 @kernel
-def key_pixels(keys, semantic, offset, things, targets, rows, columns, out, counts):  # type: ignore[no-untyped-def]
-    """Key of every pixel of the picture, from logits and votes interpolated bilinearly; counts[key] is incremented.
+def key_runs(semantic, offset, things, targets, rows, columns, counts):  # type: ignore[no-untyped-def]
+    """Keys of the picture's pixels, from logits and votes interpolated bilinearly; counts[key] is incremented.
 
-    Runs of pixels whose four map corners have one key are filled; only the others are computed, for classes that can
-    win there.
+    Returns `starts`, `ends` and `keys` of `Runs`. Between four map corners of one key lies nothing else; only other
+    cells are looked at, for classes that can win there. Logits go through the cache once, from top to bottom.
     """
-    classes = len(things)
-    height, width = keys.shape
-    agreed = np.empty(width, np.int32)  # the key of the four corners of a cell, -1 where they differ
-    able = np.empty((width, classes), np.int32)  # where they differ: classes that may win, and how many
-    many = np.zeros(width, np.int32)
-    starts = np.searchsorted(columns[0], np.arange(width + 1))  # a cell's first pixel
-    before, guess = -1, 0
-    for y in range(len(rows[0])):
+    (classes, height, width), (tall, wide) = semantic.shape, (len(rows[0]), len(columns[0]))
+    first, shares = np.searchsorted(columns[0], np.arange(width + 1)), columns[1]  # a cell's first pixel
+    keys, done, best = np.empty((height, width), np.int32), 0, np.empty(width, np.float32)  # of the map
+    pieces = np.empty((width, 2), np.int32)  # of a row of cells: key, or -1 - number of a mixed cell; end in pixels
+    cells, many = np.empty((2, width), np.int32)  # of mixed cells: column; how many classes may win
+    able, logits = np.empty((width, classes), np.int32), np.empty((width, classes, 4), np.float32)
+    sides, votes = np.empty((width, classes, 2), np.float32), np.empty((width, 4), np.float32)
+    starts, ends, found = np.zeros(tall + 1, np.int64), np.empty(32 * tall, np.int32), np.empty(32 * tall, np.int32)
+    n, count, blurred, before, guess = 0, 0, 0, -1, 0
+    for y in range(tall):
         i, south = rows[0][y], rows[1][y]
-        below = min(i + 1, height - 1)
         if i != before:
             before = i
-            for j in range(width):
-                k, right = keys[i, j], min(j + 1, width - 1)
-                same = k == keys[i, right] and k == keys[below, j] and k == keys[below, right]
-                lone = targets.shape[1] > 0 and k < classes and things[k]  # between four far votes one may be near
-                agreed[j] = k if same and not lone else -1
-                if agreed[j] < 0:
-                    corners = (
-                        k % classes,
-                        keys[i, right] % classes,
-                        keys[below, j] % classes,
-                        keys[below, right] % classes,
-                    )
-                    many[j] = _contenders(semantic, corners, i, j, below, right, able[j])
+            for v in range(max(done, i), min(i + 2, height)):
+                _key_line(semantic, offset, things, targets, v, best, keys[v])
+                done = v + 1
+            crowded = targets.shape[1] > 0
+            count, blurred = _divide(keys, semantic, things, crowded, i, first, pieces, cells, many, able, logits)
+        if len(ends) < n + wide:  # a line may have a run for every pixel
+            ends, found = np.append(ends, np.empty(n + wide, np.int32)), np.append(found, np.empty(n + wide, np.int32))
+        _face(offset, i, south, cells[:blurred], many, logits, sides, votes)
+        n, guess = _trace(things, targets, pieces[:count], shares, many, able, sides, votes, guess, ends, found, n)
+        starts[y + 1] = n
         x = 0
-        while x < len(columns[0]):
-            j = columns[0][x]
-            k = agreed[j]
-            if k >= 0:
-                first = x
-                while j < width and agreed[j] == k:
-                    j += 1
-                x = starts[j]
-                out[y, first:x] = k
-                counts[k] += x - first
-                continue
-            right, east = min(j + 1, width - 1), columns[1][x]
-            north, west = np.float32(1) - south, np.float32(1) - east
-            w = (north * west, north * east, south * west, south * east)
-            key = able[j, 0]
-            best = _bilinear(semantic[key], i, j, below, right, w)
-            for n in range(1, many[j]):
-                value = _bilinear(semantic[able[j, n]], i, j, below, right, w)
-                if value > best:
-                    key, best = able[j, n], value
+        for at in range(starts[y], n):
+            counts[found[at]] += ends[at] - x
+            x = ends[at]
+    return starts, ends[:n].copy(), found[:n].copy()
+
+
+@inlined
+def _divide(keys, semantic, things, crowded, i, first, pieces, cells, many, able, logits):  # type: ignore[no-untyped-def]
+    """The cells below map row i as pieces of one key and mixed cells; returns how many there are of both."""
+    classes, (height, width) = len(things), keys.shape
+    below, n, m = min(i + 1, height - 1), 0, 0
+    for j in range(width):
+        if first[j] == first[j + 1]:
+            continue  # none of the picture's pixels
+        k, right = keys[i, j], min(j + 1, width - 1)
+        same = k == keys[i, right] and k == keys[below, j] and k == keys[below, right]
+        lone = crowded and k < classes and things[k]  # between four far votes one may be near
+        if same and not lone:
+            if n > 0 and pieces[n - 1, 0] == k:
+                n -= 1
+            pieces[n, 0] = k
+        else:
+            winners = k % classes, keys[i, right] % classes, keys[below, j] % classes, keys[below, right] % classes
+            cells[m], many[m] = j, _contenders(semantic, winners, i, j, able[m], logits[m])
+            pieces[n, 0] = -1 - m
+            m += 1
+        pieces[n, 1] = first[j + 1]
+        n += 1
+    return n, m
+
+
+@inlined
+def _face(offset, i, south, cells, many, logits, sides, votes):  # type: ignore[no-untyped-def]
+    """Logits and votes (y, x, y, x) at the left and right side of mixed cells, `south` below their upper side."""
+    north, height, width = np.float32(1) - south, offset.shape[1], offset.shape[2]
+    below = min(i + 1, height - 1)
+    for m in range(len(cells)):
+        for n in range(many[m]):
+            sides[m, n, 0] = north * logits[m, n, 0] + south * logits[m, n, 2]
+            sides[m, n, 1] = north * logits[m, n, 1] + south * logits[m, n, 3]
+        for side in range(2):
+            place = cells[m] + side
+            j = min(place, width - 1)
+            votes[m, 2 * side] = np.float32(i) + south + (north * offset[0, i, j] + south * offset[0, below, j])
+            votes[m, 2 * side + 1] = np.float32(place) + (north * offset[1, i, j] + south * offset[1, below, j])
+
+
+@inlined
+def _trace(things, targets, pieces, shares, many, able, sides, votes, guess, ends, keys, n):  # type: ignore[no-untyped-def]
+    """Append the runs of a line to the n runs in `ends` and `keys`; returns how many there are, and the next guess."""
+    zero, one, classes, start, x = np.float32(0), np.float32(1), len(things), n, 0
+    for p in range(len(pieces)):
+        end, m = pieces[p, 1], -1 - pieces[p, 0]
+        if m < 0:
+            n = _extend(ends, keys, start, n, pieces[p, 0], end)
+            x = end
+            continue
+        near, far = _winner(sides, many[m], m, one, zero), _winner(sides, many[m], m, zero, one)
+        key = able[m, near]
+        if near == far and things[key]:
+            guess = _join(votes[m, 0], votes[m, 1], targets, guess)
+            if guess > 0 and _join(votes[m, 2], votes[m, 3], targets, guess) == guess:
+                n = _extend(ends, keys, start, n, key + classes * guess, end)
+                x = end
+        elif near == far:
+            n = _extend(ends, keys, start, n, key, end)
+            x = end
+        while x < end:
+            east, west = shares[x], one - shares[x]
+            if near != far:
+                key = able[m, _winner(sides, many[m], m, west, east)]
+            own = key
             if things[key]:
-                vote_y = np.float32(i) + south + _bilinear(offset[0], i, j, below, right, w)
-                vote_x = np.float32(j) + east + _bilinear(offset[1], i, j, below, right, w)
+                vote_y, vote_x = west * votes[m, 0] + east * votes[m, 2], west * votes[m, 1] + east * votes[m, 3]
                 guess = _join(vote_y, vote_x, targets, guess)
-                key += classes * guess
-            out[y, x] = key
-            counts[key] += 1
+                own += classes * guess
             x += 1
+            n = _extend(ends, keys, start, n, own, x)
+    return n, guess
 
 
-@kernel
-def settle(keys, class_of, row_of, semantic, things, rows, columns, classes_out, rows_out):  # type: ignore[no-untyped-def]
-    """Keys (H, W) -> class map and row map by table; `STUFF_THERE` is looked up at the nearest map pixel."""
-    width = keys.shape[1]
-    for y in range(keys.shape[0]):
-        line, x = keys[y], 0
-        while x < width:
-            first, k = x, line[x]
-            while x < width and line[x] == k:
-                x += 1
-            rows_out[y, first:x] = row_of[k]
-            if class_of[k] != STUFF_THERE:
-                classes_out[y, first:x] = class_of[k]
-                continue
-            for place in range(first, x):
-                c = STUFF_THERE
-                v = rows[0][y] + (1 if rows[1][y] > 0.5 else 0)
-                u = columns[0][place] + (1 if columns[1][place] > 0.5 else 0)
-                for stuff in range(len(things)):
-                    if not things[stuff] and (c < 0 or semantic[stuff, v, u] > semantic[c, v, u]):
-                        c = stuff
-                classes_out[y, place] = c
+@inlined
+def _extend(ends, keys, first, n, key, end):  # type: ignore[no-untyped-def]
+    """Append a run to a line whose runs begin at `first`, or prolong its last one; returns how many there are."""
+    if n > first and keys[n - 1] == key:
+        ends[n - 1] = end
+        return n
+    ends[n], keys[n] = end, key
+    return n + 1
+
+
+@inlined
+def _winner(sides, count, m, west, east):  # type: ignore[no-untyped-def]
+    """Which of a mixed cell's classes wins between its two sides, the first on ties."""
+    best = 0
+    most = west * sides[m, 0, 0] + east * sides[m, 0, 1]
+    for n in range(1, count):
+        value = west * sides[m, n, 0] + east * sides[m, n, 1]
+        if value > most:
+            best, most = n, value
+    return best

@@ -7,7 +7,8 @@ anchor-free and the other has three anchors per cell:
 - "rows" (v5): [1, 3 A, 5 + classes + M], columns cx cy w h, objectness, class scores, M coefficients;
 
 where A is the number of cells of the strides 8, 16, 32 (and 64 for P6 nets), boxes are in network pixels and M is 0
-for detectors. Segmenters have a second output [1, M, H / 4, W / 4], the prototypes.
+for detectors. Segmenters have a second output [1, M, H / 4, W / 4], the prototypes. A graph that keeps only the best
+anchors (`python -m exporters fuse --top`) says its layout on its card.
 """
 
 from __future__ import annotations
@@ -29,7 +30,13 @@ from tracker.types import Detections
 
 
 class Yolo(Model):
-    """YOLO v5, v8, v11: boxes, and masks from prototypes."""
+    """YOLO v5, v8, v11: boxes, and masks from prototypes.
+
+    Attributes:
+        head: the first output.
+        rows: the layout of it is "rows", not "columns".
+        class_count: how many classes it has.
+    """
 
     family: ClassVar[str] = "yolo"
     tasks: ClassVar[tuple[str, ...]] = ("detect", "segment")
@@ -40,7 +47,7 @@ class Yolo(Model):
         if card.facts.get("nms_inside"):
             raise self.misfit("raw outputs", "an export with NMS inside; export with nms=False, end2end=False")
         segment = card.task == "segment" or (not card.task and len(session.outputs) == 2)
-        self._head = self.output("head", 3)
+        self.head = self.output("head", 3)
         self._prototypes = self.output("prototypes", 4) if segment else None
         self._coefficients = 0
         if self._prototypes is not None:
@@ -48,8 +55,8 @@ class Yolo(Model):
             if maps is None:
                 raise self.misfit("a fixed number of prototypes", str(self._prototypes))
             self._coefficients = maps
-        self._rows, count = self._layout()
-        self._wanted = self.class_filter(count)
+        self.rows, self.class_count = self._layout()
+        self._wanted = self.class_filter(self.class_count)
         features = {} if self._prototypes is None else {"features": self._prototypes.name}  # unless the card names one
         outputs = {**features, **self.card.outputs}
         self.card = replace(self.card, task="segment" if segment else "detect", outputs=outputs)
@@ -60,9 +67,9 @@ class Yolo(Model):
         Raises:
             DetectionsError: a score, a box or a mask value is NaN or infinite.
         """
-        head = np.ascontiguousarray(outputs[self._head.name][0], np.float32)
+        head = np.ascontiguousarray(outputs[self.head.name][0], np.float32)
         anchors, labels, scores = self._candidates(head)
-        rows = head[anchors] if self._rows else head[:, anchors].T
+        rows = head[anchors] if self.rows else head[:, anchors].T
         half = rows[:, 2:4] / 2
         corners = np.concatenate([rows[:, :2] - half, rows[:, :2] + half], axis=1)
         kept, boxes = keep_boxes(corners, scores, labels, self.config, placement)
@@ -78,20 +85,23 @@ class Yolo(Model):
         wanted, least = self._wanted, np.float32(self.config.min_score)
         if self.config.multi_label:
             n = len(wanted)
-            scores = head[:, 4:5] * head[:, 5 : 5 + n] if self._rows else head[4 : 4 + n].T
+            scores = head[:, 4:5] * head[:, 5 : 5 + n] if self.rows else head[4 : 4 + n].T
             return every_class(scores, wanted, least)
         found: tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
-        found = best_rows(head, 4, 5, wanted, least) if self._rows else best_columns(head, 4, wanted, least)
+        found = best_rows(head, 4, 5, wanted, least) if self.rows else best_columns(head, 4, wanted, least)
         return found
 
     def _layout(self) -> tuple[bool, int]:
-        """Whether anchors are rows, and the number of classes; both follow from the number of anchors."""
-        _, second, third = self._head.shape
+        """Whether anchors are rows, and the number of classes; both follow from the number of anchors, or the card."""
+        _, second, third = self.head.shape
         width, height = self.size
+        told = self.card.facts.get("head_layout")
         cells = [-(-width // stride) * -(-height // stride) for stride in (8, 16, 32, 64)]
         totals = (sum(cells[:3]), sum(cells))
         rows = second in (3 * totals[0], 3 * totals[1]) or (second is None and third is not None)
         columns = third in totals or (third is None and second is not None)
+        if told is not None:
+            rows, columns = told == "rows", told == "columns"
         found = []
         if rows and third is not None:
             found.append((True, third - 5 - self._coefficients))
@@ -103,7 +113,7 @@ class Yolo(Model):
             return fitting[0]
         classes = f"{named} classes" if named else "classes"
         if not fitting and found:
-            raise self.misfit(f"{classes} and {self._coefficients} mask coefficients", str(self._head))
+            raise self.misfit(f"{classes} and {self._coefficients} mask coefficients", str(self.head))
         anchors = f"a head [1, channels, {totals[0]}] or [1, {3 * totals[0]}, channels] for its input {width}x{height}"
         ambiguous = "; both layouts fit, so name the classes (names=)" if fitting else ""
-        raise self.misfit(anchors, f"{self._head}{ambiguous}")
+        raise self.misfit(anchors, f"{self.head}{ambiguous}")

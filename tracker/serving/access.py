@@ -9,7 +9,7 @@ import secrets
 import socket
 from dataclasses import dataclass
 
-from tracker.errors import ConfigError, SinkError
+from tracker.errors import ConfigError, SinkError, why
 
 _LEAST_TOKEN = 8
 _PORT = re.compile(r":\d*$")
@@ -50,7 +50,7 @@ class Address:
             family, _, _, _, place = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)[0]
             listener = socket.socket(family)
         except OSError as error:
-            raise SinkError(f"cannot listen on {self}: {(error.strerror or str(error)).lower()}") from None
+            raise SinkError(f"cannot listen on {self}: {why(error)}") from None
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
@@ -58,7 +58,7 @@ class Address:
             listener.listen()
         except OSError as error:
             listener.close()
-            raise SinkError(f"cannot listen on {self}: {(error.strerror or str(error)).lower()}") from None
+            raise SinkError(f"cannot listen on {self}: {why(error)}") from None
         return listener
 
     def __str__(self) -> str:

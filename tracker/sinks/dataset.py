@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
-from tracker.errors import FormatError, SinkError
+from tracker.errors import FormatError, SinkError, why
 from tracker.formats import kitti, step
 from tracker.formats.class_set import KITTI_STEP, MOTCHALLENGE_STEP, ClassSet
 from tracker.formats.davis import DavisEncoder
@@ -107,6 +109,8 @@ class _WriterSink(Sink):
             raise SinkError(f"cannot write {self._name}: it is closed")
         try:
             self._writer.write(self._objects(frame, tracks))
+        except SinkError:
+            raise
         except (OSError, FormatError) as error:
             raise self._failed(error) from None
 
@@ -139,7 +143,7 @@ class _WriterSink(Sink):
         return whole.select(np.flatnonzero(masks.areas > 0))
 
     def _failed(self, error: Exception) -> SinkError:
-        reason = (error.strerror or str(error)).lower() if isinstance(error, OSError) else str(error)
+        reason = why(error) if isinstance(error, OSError) else error
         return SinkError(f"cannot write {self._name}: {reason}")
 
 
@@ -170,27 +174,18 @@ class _FolderSink(_WriterSink):
         for picture in pictures:
             picture.unlink()
         mark.touch()
-        return FolderWriter(path, self._encode, f"{{:0{self.digits}d}}.png", self.first_frame)
+        return FolderWriter(path, self._encoder(), f"{{:0{self.digits}d}}.png", self.first_frame)
 
     @abstractmethod
-    def _encode(self, frame: FrameObjects) -> bytes:
-        """A frame's picture, as the bytes of its file."""
+    def _encoder(self) -> Callable[[FrameObjects], bytes]:
+        """What makes the pictures of this run, as the bytes of their files."""
 
 
 class MotsPngSink(_FolderSink):
     """`kitti_mots_png/000000.png`: 16-bit MOTS pictures of the classes that MOTS knows."""
 
-    def __init__(self, path: str | os.PathLike[str], info: RunInfo) -> None:
-        """Create the folder, as all of these do.
-
-        Raises:
-            SinkError: it cannot be created.
-        """
-        self._encoder = MotsPngEncoder()
-        super().__init__(path, info)
-
-    def _encode(self, frame: FrameObjects) -> bytes:
-        return self._encoder(frame)
+    def _encoder(self) -> Callable[[FrameObjects], bytes]:
+        return MotsPngEncoder()
 
 
 class DavisSink(_FolderSink):
@@ -198,17 +193,8 @@ class DavisSink(_FolderSink):
 
     digits = 5
 
-    def __init__(self, path: str | os.PathLike[str], info: RunInfo) -> None:
-        """Create the folder, as all of these do.
-
-        Raises:
-            SinkError: it cannot be created.
-        """
-        self._encoder = DavisEncoder()
-        super().__init__(path, info)
-
-    def _encode(self, frame: FrameObjects) -> bytes:
-        return self._encoder(frame)
+    def _encoder(self) -> Callable[[FrameObjects], bytes]:
+        return DavisEncoder()
 
 
 class KittiStepSink(_FolderSink):
@@ -251,8 +237,8 @@ class KittiStepSink(_FolderSink):
         self._last = FrameObjects(frame.index, none.astype(np.int64), [], none.reshape(0, 4), none, pixels=pixels)
         return self._last
 
-    def _encode(self, frame: FrameObjects) -> bytes:
-        return step.encode_frame(frame, self.class_set)
+    def _encoder(self) -> Callable[[FrameObjects], bytes]:
+        return partial(step.encode_frame, class_set=self.class_set)
 
 
 class MotStepSink(KittiStepSink):

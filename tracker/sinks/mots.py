@@ -51,7 +51,7 @@ class MotsSink(Sink):
         """
         self._class_of = np.array([classes.get(name, -1) for name in info.class_names], np.int64)
         if not (self._class_of >= 0).any():
-            names = ", ".join(info.class_names[:6]) or "unknown"
+            names = ", ".join(info.class_names[:6]) or "unknown; --names gives them"
             _logger.warning(
                 "%s will stay empty: of the model's classes (%s) none is one of MOTS (%s)",
                 path,

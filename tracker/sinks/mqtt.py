@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from tracker.association.events import EventLog
 from tracker.association.plan import Plan
-from tracker.errors import ConfigError, SinkError
+from tracker.errors import ConfigError, SinkError, why
 from tracker.sinks.events import SCHEMA, facts_of
 from tracker.sinks.run_info import RunInfo
 from tracker.sinks.sink import Sink
@@ -143,8 +143,7 @@ class MqttSink(Sink):
         try:
             client.connect(broker.host, broker.port)
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise SinkError(f"cannot connect to {broker}: {reason.lower()}") from None
+            raise SinkError(f"cannot connect to {broker}: {why(error)}") from None
         client.loop_start()
         if not self._answered.wait(_WAIT_S):
             self._refusal = "no answer"

@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tracker.errors import SinkError
+from tracker.errors import SinkError, why
 from tracker.ros import IMAGE_TYPE, TRACKS_TYPE, Ages, Header, Messages, make_header, make_labels, make_tracks
 from tracker.sinks.run_info import RunInfo
 from tracker.sinks.sink import Sink
@@ -61,7 +61,7 @@ class RosbagSink(Sink):
         try:
             from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
         except ModuleNotFoundError as error:
-            raise SinkError(f"cannot write {path}: {error.name} is missing; pip install 'trackstream[ros]'") from None
+            raise SinkError(f"cannot write a bag: {error.name} is missing; pip install 'trackstream[ros]'") from None
         make_parent(path)
         _clear(Path(path))
         self._info = info
@@ -121,7 +121,7 @@ class RosbagSink(Sink):
             raise self._failed(error) from None
 
     def _failed(self, error: OSError) -> SinkError:
-        return SinkError(f"cannot write {self._name}: {(error.strerror or str(error)).lower()}")
+        return SinkError(f"cannot write {self._name}: {why(error)}")
 
 
 def typestore() -> Typestore:

@@ -9,14 +9,19 @@ import sys
 from pathlib import Path
 from typing import Any, TextIO
 
-from tracker.errors import SinkError
+if sys.platform != "win32":
+    import fcntl
+
+from tracker.errors import SinkError, why
 
 
 class TextFile:
     """Writes whole lines to a file (parents are made) or, for the path `-`, to standard output.
 
+    A file has one writer at a time: lines of two runs would be mixed up. (On Windows nothing keeps a second one away.)
+
     Raises:
-        SinkError: in every method, if it cannot be created or written.
+        SinkError: in every method, if it cannot be created or written; at first if another run still writes it.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -27,7 +32,8 @@ class TextFile:
             return
         make_parent(path)
         try:
-            self._file = Path(path).open("w", encoding="utf-8", newline="\n")  # noqa: SIM115 - closed by `close`
+            self._file = Path(path).open("a", encoding="utf-8", newline="\n")  # noqa: SIM115 - closed by `close`
+            _claim(self._file)
         except OSError as error:
             raise _cannot_write(self.name, error) from None
 
@@ -66,7 +72,25 @@ def make_parent(path: str | os.PathLike[str]) -> None:
     try:
         parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SinkError(f"cannot create the folder {parent}: {_reason(error)}") from None
+        raise SinkError(f"cannot create the folder {parent}: {why(error)}") from None
+
+
+def _claim(file: TextIO) -> None:
+    """Lock a file until it is closed, then empty it.
+
+    Raises:
+        SinkError: somebody else has locked it; nothing of it is lost.
+    """
+    if sys.platform != "win32":
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            raise SinkError(f"cannot write {file.name}: another run is writing it; choose another output") from None
+        except OSError:
+            pass  # a file system without locks, a pipe
+    if Path(file.name).is_file():
+        file.truncate(0)
 
 
 def as_line(value: dict[str, Any]) -> str:
@@ -75,8 +99,4 @@ def as_line(value: dict[str, Any]) -> str:
 
 
 def _cannot_write(name: str, error: OSError) -> SinkError:
-    return SinkError(f"cannot write {name}: {_reason(error)}")
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
+    return SinkError(f"cannot write {name}: {why(error)}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.errors import SinkError
+from tracker.errors import SinkError, why
 from tracker.sinks.overlay import Overlay, OverlayStyle
 from tracker.sinks.run_info import RunInfo
 from tracker.sinks.sink import Sink
@@ -113,8 +113,7 @@ class VideoSink(Sink):
         return stream
 
     def _cannot_write(self, error: BaseException) -> SinkError:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        return SinkError(f"cannot write {self._name}: {str(reason).splitlines()[0].lower()}")
+        return SinkError(f"cannot write {self._name}: {why(error)}")
 
 
 def _fit(image: NDArray[np.uint8], width: int, height: int) -> NDArray[Any]:

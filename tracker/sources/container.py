@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.errors import SourceError
+from tracker.errors import SourceError, why
 from tracker.sources.address import mask_credentials
 
 if TYPE_CHECKING:
@@ -68,8 +68,7 @@ def reason_of(error: BaseException) -> str:
         return "no such file or device"
     if isinstance(error, av.error.ExitError):
         return "no answer within the time limit"
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return mask_credentials(str(text)).splitlines()[0].lower()
+    return mask_credentials(why(error))
 
 
 def video_stream(container: InputContainer, name: str) -> VideoStream:

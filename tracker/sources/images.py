@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.errors import SourceError
+from tracker.errors import SourceError, why
 from tracker.sources.address import IMAGE_SUFFIXES
 from tracker.sources.source import Source, SourceOptions
 from tracker.types import Frame
@@ -103,7 +103,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         data = np.fromfile(path, np.uint8)
         image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     except OSError as error:
-        raise SourceError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from None
+        raise SourceError(f"cannot read {path}: {why(error)}") from None
     except cv2.error:
         image = None
     if image is None:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
+import numpy as np
+
 from tracker.association import Plan, Tracker
 from tracker.association.events import Event
 from tracker.errors import ConfigError
@@ -20,7 +22,9 @@ from tracker.systems.segments import (
     MOTSNET,
     SIAMMOT,
     SIAMMOT_EMM,
+    SIAMMOT_FLOW,
     SIAMMOT_IMM,
+    SIAMMOT_LAST,
     SIAMMOT_PLUS,
     STEP_B1,
     STEP_B2,
@@ -38,8 +42,8 @@ SYSTEMS: dict[str, System] = {
     system.name: system
     for system in (
         SORT, BYTETRACK, OCSORT, BOTSORT, STEADY, STEP_B1, STEP_B2, STEP_B3, MOTION_DEEPLAB, MOTSNET, TRACK_RCNN,
-        TRACK_RCNN_CENTRE, TRACK_RCNN_MASK, VPSNET, SIAMMOT, SIAMMOT_EMM, SIAMMOT_IMM,
-        SIAMMOT_PLUS,
+        TRACK_RCNN_CENTRE, TRACK_RCNN_MASK, VPSNET, SIAMMOT, SIAMMOT_EMM, SIAMMOT_IMM, SIAMMOT_LAST,
+        SIAMMOT_FLOW, SIAMMOT_PLUS,
     )
 }  # fmt: skip
 
@@ -79,7 +83,8 @@ def plan(name: str, **overrides: Any) -> Plan:
     base = _preset(system, overrides.pop("preset", None))
     stages: list[dict[str, Any]] = [{} for _ in base.stages]
     rules: dict[str, Any] = {}
-    for option, value in overrides.items():
+    for option, given in overrides.items():
+        value = given.item() if isinstance(given, np.generic) else given  # of a sweep over np.arange
         if option in system.options:
             for stage, field in system.options[option].targets:
                 stages[stage][field] = value
@@ -89,8 +94,8 @@ def plan(name: str, **overrides: Any) -> Plan:
         changed = tuple(replace(stage, **values) for stage, values in zip(base.stages, stages, strict=True))
         return replace(base, stages=changed, **rules)
     except ConfigError as error:
-        given = ", ".join(f"{option}={value!r}" for option, value in overrides.items())
-        raise ConfigError(f"tracker {name!r} with {given}: {error}") from None
+        typed = ", ".join(f"{option}={value!r}" for option, value in overrides.items())
+        raise ConfigError(f"tracker {name!r} with {typed}: {error}") from None
 
 
 def options(name: str) -> dict[str, tuple[Any, str]]:

@@ -268,6 +268,7 @@ SIAMMOT_EMM = replace(
     SIAMMOT,
     name="siammot-emm",
     title="SiamMOT with the explicit motion model (EMM)",
+    motion="emm",
     notes="As siammot, which takes any learned motion, with a SiamMOT whose track head correlates templates with "
     "search regions: that of all official models.",
 )
@@ -276,8 +277,28 @@ SIAMMOT_IMM = replace(
     SIAMMOT,
     name="siammot-imm",
     title="SiamMOT with the implicit motion model (IMM)",
+    motion="imm",
     notes="As siammot, which takes any learned motion, with a SiamMOT whose track head reads the way from features "
     "before and now. There is no official model.",
+)
+
+SIAMMOT_LAST = replace(
+    SIAMMOT,
+    name="siammot-tracktor",
+    title="Tracktor in SiamMOT: the box head finds a track from its last box",
+    motion="last",
+    notes="The first baseline of SiamMOT's Table 1, with a SiamMOT of either head, which is not run: what the box head "
+    "makes of a track's last box is its row, and the row's score the class score alone. The idea is that of "
+    "Tracktor, arXiv:1903.05625, the solver that of SiamMOT.",
+)
+
+SIAMMOT_FLOW = replace(
+    SIAMMOT,
+    name="siammot-flow",
+    title="Optical flow in SiamMOT: the box head finds a track from where flow moved its box",
+    motion="flow",
+    notes="The second baseline of SiamMOT's Table 1, as siammot-tracktor, but a box is first moved by the median flow "
+    "inside it (--flow dis, or a RAFT network; the paper had PWC-Net). Tracks out of sight wait where they were seen.",
 )
 
 SIAMMOT_PLUS = System(

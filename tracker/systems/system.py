@@ -34,6 +34,9 @@ class System:
         options: names for numbers of its stages.
         presets: name -> fields of the plan that differ, for data sets with numbers of their own; the first one is the
             plan as it stands.
+        motion: how a SiamMOT of `--model` finds this system's tracks again: with its "emm" or "imm" head, which it must
+            have, from their last place ("last"), or from where optical flow moved them ("flow"); "" for the head that
+            it has.
         notes: where the paper and the authors' code differ, and other things worth knowing.
     """
 
@@ -45,6 +48,7 @@ class System:
     options: dict[str, Option]
     notes: str
     presets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    motion: str = ""
 
     @property
     def source(self) -> str:

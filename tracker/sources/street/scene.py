@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from tracker.errors import ConfigError, FrameError
 from tracker.masks import Masks
-from tracker.sources.street.backdrop import BUILDING, CAR, PERSON, SIDEWALK, Backdrop, paint_backdrop, pose_post
+from tracker.sources.street.backdrop import Backdrop, paint_backdrop
 from tracker.sources.street.car import pose_car, shade_car
+from tracker.sources.street.classes import BUILDING, CAR, PERSON, SIDEWALK
 from tracker.sources.street.config import StreetConfig
+from tracker.sources.street.furniture import pose_post
 from tracker.sources.street.layout import COS, SIN, SUN, SUN_X, Layout, lay_out
 from tracker.sources.street.looks import look_of
 from tracker.sources.street.paint import WIDTH, cast, census, develop, paint, stamp
@@ -23,7 +25,6 @@ from tracker.sources.street.walker import pose_walker, shade_walker
 from tracker.sources.street.world import WALKER, U, V, World, live
 from tracker.types import Detections, Frame
 
-STREET_CLASSES = ("road", "sidewalk", "building", "vegetation", "sky", "person", "car")
 _NOISE_RING = 1 << 16
 _MAX_PARTS = 64
 
