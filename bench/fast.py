@@ -1,9 +1,10 @@
 """SiamMOT's Table 1: ways to find a track again where everybody moves far between two frames.
 
-On held-out synthetic streets with few frames per second, all trackers see the same detections of one trained network:
-Tracktor-like regression (the box head from a track's last box), the same from where optical flow moved it, SiamMOT's
-implicit (IMM) and explicit (EMM) motion, and beside them Kalman filters. Each `--model` is a SiamMOT with one of the
-two heads; models of one checkpoint share detections, and the trunk runs once for all of them.
+On held-out synthetic streets with few frames per second, before a camera that stands and one that is held by hand, all
+trackers see the same detections of one trained network: Tracktor-like regression (the box head from a track's last
+box), the same from where optical flow moved it, SiamMOT's implicit (IMM) and explicit (EMM) motion, and beside them
+Kalman filters. Each `--model` is a SiamMOT with one of the two heads; models of one checkpoint share detections, and the
+trunk runs once for all of them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import argparse
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fps", type=float, nargs="+", default=[10.0, 5.0], help="frames per second of a street (default %(default)s)"
     )
+    parser.add_argument(
+        "--shake", type=float, nargs="+", default=[0.0, 20.0], metavar="PX",
+        help="how far the camera shakes, each with every --fps (default %(default)s)",
+    )  # fmt: skip
     parser.add_argument("--size", default="960x540", metavar="WxH", help="of a frame (default %(default)s)")
     parser.add_argument(
         "--birth-score", type=float, default=0.9, help="of every system, see bench/README.md (default %(default)s)"
@@ -106,16 +111,16 @@ def execute(arguments: argparse.Namespace) -> tuple[list[Row], list[str]]:
     chosen = [each for each in CONTENDERS if find_model(each, models) is not None]
     absent = [each.name for each in CONTENDERS if each not in chosen]
     rows, notes = [], [f"{', '.join(absent)} left out: no --model has that head"] if absent else []
-    for fps in arguments.fps:
+    for shake, fps in product(arguments.shake, arguments.fps):
+        mode = f"{fps:g} frames per second" + (f", the camera shakes by {shake:g} px" if shake else "")
         entries = [Entry(each, models, arguments.birth_score, arguments.keep_score) for each in chosen]
         moves = []
         for k in range(arguments.seeds):
-            print(f"{fps:g} frames per second, street {k + 1} of {arguments.seeds} ...", file=sys.stderr, flush=True)
+            print(f"{mode}, street {k + 1} of {arguments.seeds} ...", file=sys.stderr, flush=True)
             street = Street(
-                seed=FIRST_SEED + k, objects=8 + k, size=(width, height), frames=arguments.frames, fps=fps
-            )  # fmt: skip
+                seed=FIRST_SEED + k, objects=8 + k, size=(width, height), frames=arguments.frames, fps=fps, shake=shake
+            )
             moves.append(judge(map(street.render, range(len(street))), fps, models, entries))
-        mode = f"{fps:g} frames per second"
         rows += [entry.row(mode, arguments.seeds, arguments.frames) for entry in entries]
         notes.append(f"{mode}: {arguments.seeds} streets, seeds from {FIRST_SEED}, {describe(np.concatenate(moves))}")
     return rows, notes

@@ -48,7 +48,7 @@ SMALL = {
     "quality": ["--trackers", "sort", "--peers", "--half", "second"],
     "streets": ["--seeds", "1", "--frames", "3", "--size", "320x180"],
     "siammot": ["--targets", "2", "--rounds", "3"],
-    "fast": ["--seeds", "1", "--frames", "3", "--size", "320x180", "--fps", "5"],
+    "fast": ["--seeds", "1", "--frames", "3", "--size", "320x180", "--fps", "5", "--shake", "5"],
     "videos": ["--source", STREET, "--model", "street", "--tables", "step", "--frames", "4"],
     "model": FEW,
     "single-stream": FEW,
