@@ -3,8 +3,8 @@
 On held-out synthetic streets with few frames per second, before a camera that stands and one that is held by hand, all
 trackers see the same detections of one trained network: Tracktor-like regression (the box head from a track's last
 box), the same from where optical flow moved it, SiamMOT's implicit (IMM) and explicit (EMM) motion, and beside them
-Kalman filters. Each `--model` is a SiamMOT with one of the two heads; models of one checkpoint share detections, and the
-trunk runs once for all of them.
+Kalman filters. Each `--model` is a SiamMOT with one of the two heads; models of one checkpoint share detections, and
+the trunk runs once for all of them.
 """
 
 from __future__ import annotations
