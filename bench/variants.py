@@ -8,6 +8,7 @@ from bench.streets import windowed
 from tracker.association import Plan
 from tracker.models.siamese import motion_options
 from tracker.systems import plan
+from tracker.systems.relinking import relinking
 
 PLAIN, MASKED = "crops", "masked crops"
 """What identity vectors are made of: whole boxes, or what lies in the masks."""
@@ -59,15 +60,6 @@ def looks_variants(least: float) -> list[Variant]:
         rows += [(f"{name}, lost ones by {crops}", relinking(plan(name)), crops) for name in ("bytetrack", "botsort")]
         rows += [(f"motsnet, window {n}, {crops}", replace(w, min_score=least), crops) for n, w in windows.items()]
     return [Variant("looks", *row) for row in rows]
-
-
-def relinking(base: Plan) -> Plan:
-    """A system whose lost tracks are known again by their looks, as those of SiamMOT+ are, and with its numbers."""
-    (again,) = plan("siammot+").stages
-    first, *others = base.stages
-    stages = (replace(first, most_misses=base.max_coast_frames), *others, again)
-    frames, momentum = plan("siammot+").max_coast_frames, plan("siammot+").gallery_momentum
-    return replace(base, stages=stages, max_coast_frames=frames, gallery_momentum=momentum)
 
 
 def motion_variants(followers: list[str], every: list[int]) -> list[Variant]:

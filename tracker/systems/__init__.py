@@ -16,7 +16,7 @@ import numpy as np
 from tracker.association import Plan, Tracker
 from tracker.association.events import Event
 from tracker.errors import ConfigError
-from tracker.systems.boxes import BOTSORT, BYTETRACK, OCSORT, SORT, STEADY
+from tracker.systems.boxes import BOTSORT, BOTSORT_PLUS, BYTETRACK, OCSORT, SORT, STEADY
 from tracker.systems.segments import (
     MOTION_DEEPLAB,
     MOTSNET,
@@ -41,7 +41,7 @@ __all__ = ["SYSTEMS", "Option", "System", "create", "options", "plan"]
 SYSTEMS: dict[str, System] = {
     system.name: system
     for system in (
-        SORT, BYTETRACK, OCSORT, BOTSORT, STEADY, STEP_B1, STEP_B2, STEP_B3, MOTION_DEEPLAB, MOTSNET, TRACK_RCNN,
+        SORT, BYTETRACK, OCSORT, BOTSORT, BOTSORT_PLUS, STEADY, STEP_B1, STEP_B2, STEP_B3, MOTION_DEEPLAB, MOTSNET, TRACK_RCNN,
         TRACK_RCNN_CENTRE, TRACK_RCNN_MASK, VPSNET, SIAMMOT, SIAMMOT_EMM, SIAMMOT_IMM, SIAMMOT_LAST,
         SIAMMOT_FLOW, SIAMMOT_PLUS,
     )

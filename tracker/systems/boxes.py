@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tracker.association import Plan, Stage, Term
+from tracker.systems.relinking import relinking
 from tracker.systems.system import Option, System
 
 SORT = System(
@@ -191,4 +192,19 @@ BOTSORT = System(
     "counts from an overlap of 0.5 and a cosine distance of 0.5 down. Without embeddings it goes by boxes "
     "alone. Camera motion comes with the frame: `update(..., camera=affine)`, as `tracker.camera` estimates "
     "it.",
+)
+
+BOTSORT_PLUS = System(
+    name="botsort+",
+    title="BoT-SORT, and lost tracks known again by their looks",
+    paper="own",
+    plan=relinking(BOTSORT.plan),
+    needs=("boxes", "embeddings"),
+    options={
+        **BOTSORT.options,
+        "lost_value": Option("minus the largest cosine distance of a lost track and a detection", ((3, "gate"),)),
+    },
+    notes="BoT-SORT with the last stage of siammot+ behind its own, and with its numbers; nothing else is changed. They "
+    "suit vectors of OSNet's kind. `python -m bench videos` compares it with botsort; with vectors that tell people "
+    "apart less well it does harm.",
 )

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from tracker.association import ClassRule, Plan, Stage, Term
+from tracker.systems.relinking import AGAIN, KEPT_FRAMES, MOMENTUM
 from tracker.systems.system import Option, System
 
 _FOR_EVER = 2**31 - 1
@@ -307,18 +308,10 @@ SIAMMOT_PLUS = System(
     paper="2105.11595",
     plan=replace(
         SIAMMOT.plan,
-        stages=(
-            Stage(
-                tracks=("coasting",),
-                score_above=0.6,
-                terms=(Term("same_class", weight=0.0, least=1.0), Term("embedding_cosine", weight=-1.0)),
-                gate=-0.2,
-                all_pairs=True,
-            ),
-        ),
+        stages=(AGAIN,),
         search_frames=SIAMMOT.plan.max_coast_frames,
-        max_coast_frames=300,
-        gallery_momentum=0.9,
+        max_coast_frames=KEPT_FRAMES,
+        gallery_momentum=MOMENTUM,
     ),
     needs=("boxes", "track_ids", "embeddings"),
     options={
