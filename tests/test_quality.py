@@ -18,8 +18,8 @@ from tracker.sources.street import Street
 from tracker.systems import SYSTEMS
 
 FLOORS = {
-    "sort": 0.859, "bytetrack": 0.941, "ocsort": 0.938, "botsort": 0.955, "botsort+": 0.955, "steady": 0.925, "step-b1": 0.855,
-    "step-b2": 0.859, "step-b3": 0.855, "motion-deeplab": 0.867, "motsnet": 0.923, "trackrcnn": 0.886,
+    "sort": 0.859, "bytetrack": 0.941, "ocsort": 0.938, "botsort": 0.955, "botsort+": 0.955, "steady": 0.925,
+    "step-b1": 0.855, "step-b2": 0.859, "step-b3": 0.855, "motion-deeplab": 0.867, "motsnet": 0.923, "trackrcnn": 0.886,
     "trackrcnn-centre": 0.861, "trackrcnn-mask": 0.834, "vpsnet": 0.98, "siammot": 0.952,
     "siammot-emm": 0.952, "siammot-imm": 0.952, "siammot-tracktor": 0.952,
     "siammot-flow": 0.952, "siammot+": 0.954,
