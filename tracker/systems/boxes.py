@@ -205,6 +205,6 @@ BOTSORT_PLUS = System(
         "lost_value": Option("minus the largest cosine distance of a lost track and a detection", ((3, "gate"),)),
     },
     notes="BoT-SORT with the last stage of siammot+ behind its own, and with its numbers; nothing else is changed. "
-    "They suit vectors of OSNet's kind. `python -m bench videos` compares it with botsort; with vectors that tell people "
-    "apart less well it does harm.",
+    "They suit vectors of OSNet's kind. `python -m bench videos` compares it with botsort; with vectors that tell "
+    "people apart less well it does harm.",
 )
