@@ -247,7 +247,8 @@ def test_reasons_hold_in_a_crowd(name):
     assert reasons.count(COASTED) > 5
     assert (reasons.count(NEVER_CONFIRMED) > 5) == (tracker.plan.confirm_hits > 0)
     share = reasons.count(None) / len(reasons)
-    most = {"bytetrack": 0.1, "botsort": 0.18, "botsort+": 0.22}.get(name, 0.2)  # where a spare detection hides who was a duplicate
+    # where a spare detection hides who was a duplicate
+    most = {"bytetrack": 0.1, "botsort": 0.18, "botsort+": 0.22}.get(name, 0.2)
     assert share <= (most if tracker.plan.duplicate_iou < 1 else 0), "most reasons follow even among duplicates"
 
 
