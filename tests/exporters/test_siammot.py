@@ -441,8 +441,8 @@ def test_the_closed_loop_equals_one_target_at_a_time(tmp_path, amodal, given):
     network = three_classes()
     command.write_models(network, design, tmp_path, "a test", "d" * 64)
     host = open_siammot(tmp_path, device="cpu")
-    slow = twin(tmp_path, design, Solver(0.455, 0.57, 0.56, 2))
-    tracker = create("siammot", birth_score=0.455, keep_score=0.57, resume_score=0.56, max_coast_frames=1)
+    slow = twin(tmp_path, design, Solver(0.455, 0.664, 0.662, 2))
+    tracker = create("siammot", birth_score=0.455, keep_score=0.664, resume_score=0.662, max_coast_frames=1)
     rng = np.random.default_rng(3)
     wide = rng.integers(0, 256, (12, 24, 3), np.uint8).repeat(12, 0).repeat(12, 1)
     slept = kept = inside = 0

@@ -94,7 +94,7 @@ def test_heads(folder, network, maps, mode):
     network.box.cls_score.bias.copy_(torch.from_numpy(data["cls_score_bias"]))
     design = Design(SIZE, amodal=mode == "amodal")
     trunk, head = Trunk(network, design), Boxes(network, design)
-    found = [trunk.candidates(level, feature) for level, feature in enumerate(maps)]
+    found = [trunk.candidates(level, *network.rpn(feature)) for level, feature in enumerate(maps)]
     boxes, scores = (torch.cat(parts).numpy() for parts in zip(*found, strict=True))
     boxes, scores = choose_proposals(boxes, scores, design.level_counts, 0.7, 300)
     near(boxes, data[f"{mode}_proposals"], PIXELS)
