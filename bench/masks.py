@@ -18,8 +18,6 @@ from bench.scenes import HEIGHT, WIDTH, moved, people
 from bench.timing import time_calls
 from tracker.masks import Masks, label_map_iou
 
-DTYPES = ("uint8", "int32")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of this benchmark."""

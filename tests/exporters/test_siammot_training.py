@@ -28,14 +28,6 @@ SMALL = small.Recipe(
 )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quiet_torch():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory):
     return scenes.fill_pool(tmp_path_factory.mktemp("pool"), scenes.MOMENTS + 1, seed=998)
