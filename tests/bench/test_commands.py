@@ -290,8 +290,7 @@ def test_a_plot_of_many_lines_keeps_them_apart() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", competitors.box_systems())
-def test_memory_and_time_stay_flat(name: str) -> None:
-    """1e5 frames here; `python -m bench soak` runs a million."""
+def test_memory_stays_flat(name: str) -> None:
+    """1e5 frames here; `python -m bench soak` runs a million, and says whether they get slower."""
     figures = soak.soak(name, 100_000)["figures"]
     assert figures["bytes_per_frame"] < 20
-    assert figures["fastest_drift_percent"] < 25, "the fastest blocks: whatever else the machine does slows the others"
