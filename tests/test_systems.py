@@ -34,7 +34,7 @@ def test_every_option_has_a_help_and_takes_its_own_default(name):
 @pytest.mark.parametrize("name", list(SYSTEMS))
 def test_every_option_sets_something(name):
     words = {"motion": ("none", "xysr"), "label": ("first", "last"), "flow": ("forward", "none"), "solver": ("greedy",)}
-    words["camera"] = ("boxes", "none")
+    words |= {"camera": ("boxes", "none"), "births": ("rows", "classes")}
     words["preset"] = tuple(SYSTEMS[name].presets)[1:]
     for option, (default, _) in options(name).items():
         if isinstance(default, bool):

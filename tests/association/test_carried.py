@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.association.test_published import NAMES, detections_of, load, renamed, rules_of, things
+from tests.association.test_published import NAMES, detections_of, load, painted, renamed, rules_of, things
 from tracker.association import Tracker
 from tracker.errors import FrameError
 from tracker.masks import Masks
@@ -14,30 +14,21 @@ from tracker.types import Detections, Flow
 
 
 def test_step_b3_paints_every_pixel_like_deeplab2(golden):
-    """0 wrong pixels; an id may be another number only within the frame of its birth."""
+    """0 wrong pixels, and the very ids."""
     data, expected = load(golden, "iou_tracker")
     case, e = "b3_flow", expected["b3_flow"]
     tracker = create("step-b3", match_iou=e["iou_threshold"], max_coast_frames=e["sigma"])
     plain = create("step-b1", match_iou=e["iou_threshold"], max_coast_frames=e["sigma"])
-    divisor, pairs, born, differs = e["label_divisor"], [], {}, 0
+    divisor, differs = e["label_divisor"], 0
     frames = zip(*(data[f"{case}/{name}"] for name in ("pred", "out", "flow", "occ")), strict=True)
-    for k, (picture, wanted, flow, occlusion) in enumerate(frames):
+    for picture, wanted, flow, occlusion in frames:
         detections, values = things(picture, divisor, e["things"])
         tracks = tracker.update(detections, flow=Flow(flow.astype(np.float32), occluded=occlusion == 1)).confirmed
         other = plain.update(detections).confirmed
         differs += dict(zip(tracks.source.tolist(), tracks.ids.tolist(), strict=True)) != dict(
             zip(other.source.tolist(), other.ids.tolist(), strict=True)
         )
-        assert len(tracks) == len(values)
-        for track, row in zip(tracks.ids.tolist(), tracks.source.tolist(), strict=True):
-            painted = wanted[picture == values[row]]
-            assert (painted == painted[0]).all() and painted[0] // divisor == values[row] // divisor
-            pairs.append((track, int(painted[0])))
-            born.setdefault(track, k)
-            born.setdefault(-int(painted[0]), k)
-        np.testing.assert_array_equal(wanted[~np.isin(picture, values)], picture[~np.isin(picture, values)])
-    ours = renamed(pairs)
-    assert len(ours) == e["next_track_id"] - 1 and all(born[a] == born[-b] for a, b in ours.items())
+        np.testing.assert_array_equal(painted(picture, values, tracks, divisor), wanted)
     assert differs > 0, "without flow the ids are other ones"
 
 

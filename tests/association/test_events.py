@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.association.test_tracker import scenes
@@ -65,7 +65,7 @@ def with_log(name, log=None, **options):
     return make(name, on_event=told.append, **options), told
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(scene=scenes(25), name=st.sampled_from(NAMES), short=st.booleans())
 def test_replayed_events_are_the_snapshots(scene, name, short):
     tracker, told = with_log(name, **({"max_coast_frames": 2} if short else {}))
@@ -87,7 +87,7 @@ def test_replayed_events_are_the_snapshots(scene, name, short):
     assert replayed.born >= replayed.ended
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(scene=scenes(25), name=st.sampled_from(NAMES), data=st.data())
 def test_resets_end_everything(scene, name, data):
     """Told by the tracker or seen from the ids alone, an id that begins anew is another track."""
@@ -117,7 +117,7 @@ def test_resets_end_everything(scene, name, data):
             living.remove(event.id)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(scene=scenes(20), name=st.sampled_from(NAMES), data=st.data())
 def test_events_go_on_after_a_restart(tmp_path, scene, name, data):
     cut = data.draw(st.integers(0, len(scene)))

@@ -86,7 +86,7 @@ def test_it_agrees_with_every_system(name):
     assert certain == rounds and (rounds > 0) == bool(tracker.plan.stages)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(scene=scenes(), name=st.sampled_from(NAMES), data=st.data())
 def test_it_agrees_and_changes_nothing(scene, name, data):
     rules = data.draw(st.sampled_from([{}, {"duplicate_iou": 0.5}, {"max_coast_frames": 1, "birth_score": 0.5}]))
@@ -100,12 +100,13 @@ def test_it_agrees_and_changes_nothing(scene, name, data):
         before = set(tracks.ids.tolist())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(scene=scenes(), data=st.data())
 def test_it_agrees_with_any_stage(scene, data):
     """Gates before and after, all solvers, class rules, limits and directions in all combinations."""
     kinds = {
-        "solver": ["exact", "greedy", "dense", "nearest", "claim", "lap"], "gate_when": ["before", "after"],
+        "solver": ["exact", "greedy", "dense", "nearest", "claim", "lap", "rectangular"],
+        "gate_when": ["before", "after"],
         "full": [False, True], "combine": ["sum", "best"], "fuse_score": [False, True], "box": ["predicted", "last"],
         "gate": [-1.0, 0.0, 0.3], "all_pairs": [False, True],
     }  # fmt: skip

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from tests.reference.association import differing_frames, read_mot, recorded
+from tests.reference.association import differing_frames, dressed, make, read_mot, recorded
 from tracker.association.motion import FORMS, correct, measure, predict, start, write_boxes
 from tracker.association.state import BOX, P00, P01, P11, SEEN, STEP, State, V, X
 from tracker.systems import SYSTEMS, create, plan
@@ -75,32 +75,23 @@ def test_sort_kalman_trace(golden):
         np.testing.assert_allclose(P, data["kf/P"][k], rtol=1e-9, atol=1e-9)
 
 
-SCRIPT = """
-import sys, numpy as np
-from pathlib import Path
-from tests.reference.association import dressed, make, recorded
-from tracker.systems import SYSTEMS
-columns = []
-for name in SYSTEMS:
-    tracker = make(name)
-    for _, detections in recorded(Path(sys.argv[1]))[:20]:
-        columns.append(tracker.update(dressed(detections)).to_array())
-np.save(sys.argv[2], np.concatenate(columns))
-"""
+def walk(file):
+    """Tracks of every system over the first frames of the recorded street."""
+    frames, columns = [dressed(detections) for _, detections in recorded(file)[:20]], []
+    for name in SYSTEMS:
+        tracker = make(name)
+        columns += [tracker.update(detections).to_array() for detections in frames]
+    return np.concatenate(columns)
+
+
+WALK = "import sys, numpy; from tests.association.test_parity import walk; numpy.save(sys.argv[2], walk(sys.argv[1]))"
 
 
 def test_same_tracks_without_the_compiler(golden, tmp_path):
     """NUMBA_DISABLE_JIT=1 runs the very same code as plain Python."""
-    results = []
-    for disabled in "01":
-        out = tmp_path / f"{disabled}.npy"
-        subprocess.run(
-            [sys.executable, "-c", SCRIPT, str(golden / "association" / "street.npz"), str(out)],
-            env={**os.environ, "NUMBA_DISABLE_JIT": disabled},
-            check=True,
-            timeout=120,
-        )
-        results.append(np.load(out))
-    assert len(results[0]) > 200 and len(SYSTEMS) >= 2
-    np.testing.assert_array_equal(results[0][:, 4:], results[1][:, 4:])
-    np.testing.assert_allclose(results[0][:, :4], results[1][:, :4], rtol=1e-6)
+    street, out = golden / "association" / "street.npz", tmp_path / "plain.npy"
+    subprocess.run([sys.executable, "-c", WALK, street, out], env={**os.environ, "NUMBA_DISABLE_JIT": "1"}, check=True)
+    plain, compiled = np.load(out), walk(street)
+    assert len(plain) > 200 and len(SYSTEMS) >= 2
+    np.testing.assert_array_equal(plain[:, 4:], compiled[:, 4:])
+    np.testing.assert_allclose(plain[:, :4], compiled[:, :4], rtol=1e-6)

@@ -16,7 +16,7 @@ from tracker.errors import ConfigError
         ({"tracks": ("lost",)}, "tentative, confirmed, coasting, got 'lost'"),
         ({"terms": ()}, "at least one term"),
         ({"box": "next"}, "box"),
-        ({"solver": "magic"}, "exact, greedy, dense, nearest, claim, lap, got 'magic'"),
+        ({"solver": "magic"}, "exact, greedy, dense, nearest, claim, lap, rectangular, got 'magic'"),
         ({"gate_when": "never"}, "before, after"),
         ({"gate": 1.5}, "gate as a number from 0 to 1, got 1.5"),
         ({"gate": float("nan")}, "gate"),
@@ -50,6 +50,7 @@ def test_bad_stages(fields, said):
         ({"per_class": 0}, "per_class"),
         ({"look_back_frames": 7}, "whole number from 1 to 6, got 7"),
         ({"replay": 1}, "replay"),
+        ({"births": "ids"}, "rows, classes, got 'ids'"),
     ],
 )
 def test_bad_plans(fields, said):

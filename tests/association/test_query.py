@@ -36,7 +36,7 @@ def state_of(tracker):
     return [array.copy() for array in tracker._state.arrays[:3]]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     scene=scenes(),
     name=st.sampled_from(NAMES),

@@ -50,7 +50,9 @@ def test_too_weak_to_resume_but_strong_enough_to_keep():
         woken.update(frame)
     assert said(woken.update(rows((A, 0.6, 1)))) == {1: ("CONFIRMED", 0, 0)}
     tracks = tracker.update(rows((NEAR_A, 0.5, 1)))
-    assert said(tracks) == {} and tracks.unmatched.tolist() == [0], "killed with its row in hand, which comes back"
+    assert said(tracks) == {1: ("TENTATIVE", 0, 4)}, "its time is over; the row keeps its id as in the authors' code"
+    tracks = tracker.update(rows((NEAR_A, 0.99, 1), (A, 0.7, -1)))
+    assert said(tracks) == {2: ("CONFIRMED", 1, 0)} and tracks.unmatched.tolist() == [0], "nobody hides from the dead"
 
 
 def test_strong_enough_to_resume_but_too_weak_to_keep():
@@ -165,3 +167,16 @@ def test_equals_the_solver_as_it_is_written_down(keep, resume, dormant, classes,
         asleep = {i: slow.frame - 1 - stamp for i, stamp in slow.dormant.items()}
         assert dict(zip(tracks.coasting.ids.tolist(), tracks.coasting.misses.tolist(), strict=True)) == asleep, frame
     assert slow.next_id > 20
+
+
+def test_the_last_row_of_a_sleeping_track():
+    """No recovery: it ends as one that coasted too long, a frame after its row was shown."""
+    told = []
+    tracker = create("siammot", resume_score=0.6, max_coast_frames=1, on_event=told.append, explain=True)
+    for frame in (rows((A, 0.9, -1)), rows((A, 0.1, 1)), rows((NEAR_A, 0.5, 1))):
+        tracker.update(frame)
+    assert tracker.explain(1).outcome.endswith("too weak to bring it back, and its time is over")
+    tracker.update(rows((NEAR_A, 0.9, 1)))
+    assert "which lives no more" in str(tracker.explain(detection=0))
+    assert [(event.kind, event.frame) for event in told] == [("born", 0), ("confirmed", 0), ("lost", 1), ("ended", 3)]
+    assert told[-1].reason == "coasted too long"

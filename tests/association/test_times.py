@@ -15,7 +15,7 @@ from tracker.types import Detections, Flow, Frame
 NAMES = list(SYSTEMS)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(scene=scenes(), name=st.sampled_from(NAMES), data=st.data())
 def test_irregular_times_keep_everything_sound(scene, name, data):
     gap = st.sampled_from([0.0, 1e-6, 0.01, 1 / 30, 0.3, 60.0, 1e7])

@@ -75,7 +75,7 @@ def contents(detections):
     return [array.copy() for array in arrays if array is not None]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(scene=scenes(), name=st.sampled_from(NAMES))
 def test_every_snapshot_is_sound(scene, name):
     tracker, seen = make(name), set()
@@ -87,7 +87,7 @@ def test_every_snapshot_is_sound(scene, name):
     assert sorted(seen) == list(range(1, len(seen) + 1))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(scene=scenes(), name=st.sampled_from(NAMES), data=st.data())
 def test_a_longer_run_has_the_same_beginning(scene, name, data):
     cut = data.draw(st.integers(0, len(scene)))
@@ -95,7 +95,7 @@ def test_a_longer_run_has_the_same_beginning(scene, name, data):
     assert all(same_tracks(a, b) for a, b in zip(long, short, strict=False))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(a=scenes(), b=scenes(), name=st.sampled_from(NAMES), other=st.sampled_from(NAMES))
 def test_two_trackers_do_not_meet(a, b, name, other):
     one, two = make(name), make(other)
@@ -108,7 +108,7 @@ def test_two_trackers_do_not_meet(a, b, name, other):
     assert all(same_tracks(x, y) for x, y in zip(mixed, run(make(name), a), strict=True))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(a=scenes(), b=scenes(), name=st.sampled_from(NAMES))
 def test_reset_begins_anew(a, b, name):
     tracker = make(name)
@@ -117,7 +117,7 @@ def test_reset_begins_anew(a, b, name):
     assert all(same_tracks(x, y) for x, y in zip(run(tracker, a), run(make(name), a), strict=True))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(scene=scenes(), name=st.sampled_from(NAMES), data=st.data())
 def test_boxes_without_area_change_nothing(scene, name, data):
     """Nor do refused ones: NaN and infinity never get as far as the tracker."""

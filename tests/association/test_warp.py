@@ -73,7 +73,7 @@ def test_no_masks_and_gone_masks():
     away = np.full((20, 30, 2), 1000.0, np.float32)
     assert len(warp_to_previous(Masks.empty(20, 30), away)) == 0
     assert warp_to_current(Masks.empty(20, 30, 2), away).areas.tolist() == [0, 0]
-    gone = warp_to_current(Masks.from_dense(np.ones((3, 20, 30))), away)
+    gone = warp_to_current(Masks.from_dense(np.ones((3, 20, 30), bool)), away)
     assert gone.areas.tolist() == [0, 0, 0] and not gone.rects.any() and gone.nbytes < 100
 
 

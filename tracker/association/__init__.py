@@ -9,7 +9,8 @@ pairs.py     the search for pairs of tracks and detections that are worth a look
 cues.py      reasons to match (CUES)
 terms.py     what a pair is worth by several cues
 looks.py     what tracks and detections have beside boxes: embeddings, masks, centres, claims
-solvers.py   pairs to one-to-one matches (SOLVERS): matching.py sparse, dense.py, choosing.py, backend.py `lap`
+solvers.py   pairs to one-to-one matches (SOLVERS): matching.py sparse, dense.py, rectangular.py, choosing.py,
+             backend.py `lap`
 suppression.py  SiamMOT's solver
 lifecycle.py births, ages, classes, duplicates, ends
 table.py     where the numbers of an encoded plan stand; checks.py what plans must be

@@ -5,12 +5,24 @@ from __future__ import annotations
 import numpy as np
 
 from tracker._jit import kernel
-from tracker.association.state import DISTANCE, FACTOR, MATE_OF_COLUMN, MATE_OF_ROW, PARENT, STARTS
+from tracker.association.state import (
+    DISTANCE,
+    FACTOR,
+    MATE_OF_COLUMN,
+    MATE_OF_ROW,
+    MISSES,
+    PARENT,
+    ROWS,
+    STARTS,
+)
 
 
 @kernel
 def match_nearest(n_rows, n_columns, reals, ints, weights, columns):  # type: ignore[no-untyped-def]
-    """Each detection, in the order given, takes the track of greatest weight that is left; ties to the older track.
+    """Each detection, in the order given, takes the track of greatest weight that is left.
+
+    Ties go to the track that was seen last, then to the older one: where an object stands still, a track that was lost
+    there and one that was not are equally far.
 
     An entry of column -1 - j instead of j is a pair that the gate refuses but that competes all the same: if it is
     the best one, the detection stays alone and the track remains for the ones that follow. Takes and writes what
@@ -36,10 +48,13 @@ def match_nearest(n_rows, n_columns, reals, ints, weights, columns):  # type: ig
             row_of[filled[j]], entry[filled[j]] = i, e
             filled[j] += 1
     for j in range(n_columns):
-        best, most = -1, -np.inf
+        best, most, least_unseen = -1, -np.inf, 0
         for k in range(first[j], first[j + 1]):
-            if ints[MATE_OF_ROW, row_of[k]] < 0 and weights[entry[k]] > most:
-                best, most = k, weights[entry[k]]
+            if ints[MATE_OF_ROW, row_of[k]] >= 0 or weights[entry[k]] < most:
+                continue
+            unseen = ints[MISSES, ints[ROWS, row_of[k]]]
+            if weights[entry[k]] > most or unseen < least_unseen:
+                best, most, least_unseen = k, weights[entry[k]], unseen
         if best >= 0 and columns[entry[best]] >= 0:
             ints[MATE_OF_ROW, row_of[best]] = j
             ints[MATE_OF_COLUMN, j] = row_of[best]

@@ -139,7 +139,7 @@ class EventLog:
             if state == TrackState.CONFIRMED and not life.confirmed:
                 kinds.append("confirmed")
                 life.confirmed = True
-            if coasted != coasts:
+            if coasts != coasted and (coasts or misses == 0):
                 kinds.append("lost" if coasts else "recovered")
             life.state, life.label, life.score, life.hits, life.misses = state, label, score, hits, misses
             if self._plan is not None and misses > self._plan.max_coast_frames:
@@ -232,7 +232,7 @@ _RULES = {
     "grace_frames", "max_coast_frames", "late_expiry", "tentative_coasts", "tentative_moves", "duplicate_iou",
     "birth_iou", "detection_share", "camera", "replay", "look_back_frames", "confirm_s", "max_coast_s", "min_mask_px",
     "label", "vote_margin", "flow", "chain_masks", "gallery", "gallery_frames", "gallery_momentum", "suppress_iou",
-    "resume_score", "keep_score", "follow_score", "search_frames", "classes", "groups",
+    "resume_score", "keep_score", "follow_score", "search_frames", "classes", "groups", "births",
 }  # fmt: skip
 """Fields of `Plan` that `EventLog._why` was written for: none but those that it reads ends a track."""
 

@@ -154,6 +154,8 @@ class _Scene:
             outcome += _runner_up(reports, "detection")
             if column is None:
                 return f"{outcome}; it then ended as {self._duplicate_of(int(frame.ids[t]))}"
+            if self._after[PHASE, column] == TENTATIVE and self._after[MISSES, column] > 0:
+                return f"{outcome}; too weak to bring it back, and its time is over"
             if self._after[PHASE, column] == TENTATIVE:
                 outcome += f"; tentative, with {self._after[HITS, column]} hits"
             return outcome + ("; too weak to bring it back" if self._after[PHASE, column] == COASTING else "")

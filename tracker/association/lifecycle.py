@@ -30,7 +30,9 @@ from tracker.association.state import (
     LASTING,
     LIMIT,
     MISSES,
+    ORDER,
     PHASE,
+    REFUSED,
     ROWS,
     SCORE,
     SETTLED,
@@ -50,6 +52,7 @@ from tracker.association.suppression import TAKEN_WEAKLY
 from tracker.association.table import (
     BIRTH_IOU,
     BIRTH_SCORE,
+    BIRTHS,
     CLASS_BIRTH_SCORE,
     CLASS_GROUP,
     CLASS_LABEL,
@@ -160,7 +163,7 @@ def age(plan, reals, ints, n, frame, dt):  # type: ignore[no-untyped-def]
         too_long = _coasted_too_long(plan, reals, ints, i)
         if plan[RULES, LATE_EXPIRY] == 0:
             if too_long:
-                phases[i] = DEAD
+                phases[i] = TENTATIVE if j >= 0 else DEAD  # its weak row is reported once more, see `suppression`
         elif ints[EXPIRED, i] != 0:
             phases[i] = DEAD
         elif too_long:
@@ -196,12 +199,29 @@ def drop_crowded(plan, reals, ints, n_detections, weights, columns):  # type: ig
 @inlined
 def give_birth(plan, counters, reals, ints, labels, n, frame, past):  # type: ignore[no-untyped-def]
     """Start a track from every usable detection that nobody took; returns the new number of tracks."""
-    for j in range(len(labels)):
+    if past is not None:
+        _queue(plan[RULES, BIRTHS] != 0, ints, len(labels))
+    for k in range(len(labels)):
+        j = k
+        if past is not None:
+            j = ints[ORDER, k]
         least = rule_of(plan, labels[j], CLASS_BIRTH_SCORE, plan[RULES, BIRTH_SCORE])
         if ints[TAKEN, j] == 0 and ints[USABLE, j] != 0 and reals[DETECTION_SCORE, j] >= least:
             _start_track(plan, counters, reals, ints, labels, j, n, frame, past)
             n += 1
     return n
+
+
+@inlined
+def _queue(by_class, ints, n):  # type: ignore[no-untyped-def]
+    """`ORDER`: detections as they are given new ids."""
+    for j in range(n):
+        ints[ORDER, j] = j
+    if by_class:
+        keys = np.empty(n, np.int64)
+        for j in range(n):
+            keys[j] = 2 * ints[KIND, j] + (ints[USABLE, j] == REFUSED)
+        ints[ORDER, :n] = np.argsort(keys, kind="mergesort")
 
 
 @inlined

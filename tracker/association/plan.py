@@ -24,6 +24,7 @@ COMBINATIONS = {"sum": 0.0, "best": 1.0}
 FLOWS = ("none", "cur_to_prev", "prev_to_cur", "forward")
 CAMERAS = {"none": 0.0, "boxes": 1.0}
 NAMINGS = {"last": 0.0, "first": 1.0, "vote": 2.0}
+BIRTHS = {"rows": 0.0, "classes": 1.0}
 
 
 def _help(default: Any, text: str, *needs: str) -> Any:
@@ -250,6 +251,10 @@ class Plan:
     tentative_moves: bool = _help(True, "tentative tracks are predicted; otherwise their first box is compared")
     duplicate_iou: float = _help(1.0, "of a seen and a coasting track that overlap more, one ends; 1 for never")
     birth_iou: float = _help(1.0, "who overlaps a detection that a track took more than this starts none; 1 for never")
+    births: str = _help(
+        "rows", "order in which detections get new ids: that of their rows, or class by class, and of a class first "
+        "those that no track competed for (STEP's authors): rows, classes",
+    )  # fmt: skip
     detection_share: float = _help(0.0, "a seen track's box: 0 as filtered, 1 the detection's own, or in between")
     camera: str = _help("none", f"motion of the picture that all tracks follow, beside any given: {', '.join(CAMERAS)}")
     replay: bool = _help(False, "a track that comes back is filtered anew along a straight line over its gap (OC-SORT)")
@@ -291,6 +296,7 @@ class Plan:
             raise ConfigError("expected at least one stage, got none")
         known("motion", self.motion, MOTIONS)
         known("label", self.label, NAMINGS)
+        known("births", self.births, BIRTHS)
         known("flow", self.flow, FLOWS)
         known("camera", self.camera, CAMERAS)
         if self.chain_masks and self.flow not in ("prev_to_cur", "forward"):
@@ -334,7 +340,7 @@ class Plan:
         )
         gates = any(rule.gate is not None for rule in self.classes)
         rules = self.replay or self.label == "vote" or self.camera != "none"
-        rules |= self.birth_iou < 1 or self.detection_share > 0
+        rules |= self.birth_iou < 1 or self.detection_share > 0 or self.births != "rows"
         return stages or gates or rules or bool(self.needs)
 
     def encode(self, frame_rate: float = 30.0, class_names: Sequence[str] = ()) -> NDArray[np.float64]:
@@ -363,7 +369,7 @@ class Plan:
             NAMINGS[self.label], self.vote_margin, self.min_mask_px, self.gallery_frames,
             self.suppress_iou, _float32(self.resume_score), _float32(self.keep_score),
             self.birth_iou, CAMERAS[self.camera], _float32(self.follow_score), self.search_frames,
-            self.suppress_apart,
+            self.suppress_apart, BIRTHS[self.births],
         )  # fmt: skip
         rows = [rules, *motion.encode(), *stages, *terms, *self._encode_classes(class_names)]
         table = np.zeros((len(rows), WIDTH))

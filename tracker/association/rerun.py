@@ -34,6 +34,7 @@ from tracker.association.state import (
     MISSES,
     PHASE,
     SOURCE,
+    TENTATIVE,
     USABLE,
     State,
 )
@@ -251,7 +252,8 @@ def _follow_own_rows(frame: Rerun, before: State) -> list[OwnRow | None]:
     found: list[OwnRow | None] = [None] * frame.m
     ranks = {}
     for j, owner in enumerate(owners):
-        if usable[j] and ids[j] >= 0 and owner < 0:
+        over = owner >= 0 and phases[owner] == TENTATIVE and misses[owner] > 0
+        if usable[j] and ids[j] >= 0 and (owner < 0 or over):
             found[j] = OwnRow(-1, f"it is about track {ids[j]}, which lives no more")
         elif usable[j] and owner >= 0 and 0 < plan.search_frames < misses[owner]:
             text = f"unseen for {misses[owner]} frames, more than search_frames {plan.search_frames}"

@@ -15,7 +15,7 @@ from tracker._jit import kernel
 from tracker.association.cues import CUES
 from tracker.association.explanation import number
 from tracker.association.rerun import Rerun, uncompiled
-from tracker.association.solvers import CLAIM, NEAREST, SOLVERS
+from tracker.association.solvers import CLAIM, NEAREST, RECTANGULAR, SOLVERS
 from tracker.association.state import (
     BOX,
     COLUMNS,
@@ -163,7 +163,8 @@ class Round:
         self.competing = self.good
         if self._after:
             free = self._solver == NEAREST or (self._plain and stage.all_pairs)
-            self.competing = allowed if free else allowed & (self.totals > 0)
+            least = self.totals >= 0 if self._solver == RECTANGULAR else self.totals > 0
+            self.competing = allowed if free else allowed & least
             self.good = self.good & self.competing
 
     def _solve(self) -> NDArray[np.int64] | None:

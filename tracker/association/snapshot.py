@@ -7,13 +7,11 @@ a checksum over all of it. Plans travel field by field, so a plan with new field
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
 import os
 import re
-import threading
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -22,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import tracker
+from tracker._writing import write_whole
 from tracker.association.plan import Plan
 from tracker.association.state import layout
 from tracker.errors import ConfigError, SnapshotError, why
@@ -70,16 +69,9 @@ def write_snapshot(path: str | os.PathLike[str], snapshot: Snapshot) -> None:
     }
     content = b"%s/%d\n%s\n" % (FORMAT, VERSION, json.dumps(header).encode())
     content += b"".join(array.tobytes() for array in arrays.values())
-    part = Path(f"{os.fspath(path)}.{os.getpid()}-{threading.get_ident()}.part")
     try:
-        with part.open("wb") as file:
-            file.write(content + _checksum(content))
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        write_whole(path, content + _checksum(content))
     except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
         raise SnapshotError(f"cannot write {os.fspath(path)}: {why(error)}") from None
 
 

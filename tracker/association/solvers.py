@@ -10,6 +10,7 @@ from tracker.association.backend import match_with_lap
 from tracker.association.choosing import match_by_claim, match_nearest
 from tracker.association.dense import match_dense
 from tracker.association.matching import match_exact, match_greedy
+from tracker.association.rectangular import match_rectangular
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Solver:
     rule: str
 
 
-EXACT, GREEDY, DENSE, NEAREST, CLAIM, LAP = range(6)
+EXACT, GREEDY, DENSE, NEAREST, CLAIM, LAP, RECTANGULAR = range(7)
 
 SOLVERS: dict[str, Solver] = {
     "exact": Solver(EXACT, match_exact, True, True, "greatest total weight, on the given pairs only"),
@@ -40,4 +41,5 @@ SOLVERS: dict[str, Solver] = {
     "nearest": Solver(NEAREST, match_nearest, False, False, "each detection in turn takes its best track that is left"),
     "claim": Solver(CLAIM, match_by_claim, False, False, "each detection claims its best track; the best claim wins"),
     "lap": Solver(LAP, match_with_lap, False, True, "greatest total weight, by the package lap (slow; an oracle)"),
+    "rectangular": Solver(RECTANGULAR, match_rectangular, False, True, "greatest total weight, by scipy's full matrix"),
 }

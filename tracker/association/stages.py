@@ -10,7 +10,8 @@ from tracker.association.cues import overlap
 from tracker.association.dense import match_dense
 from tracker.association.matching import match_certain, match_exact, match_greedy
 from tracker.association.pairs import add_direction, drop_other_groups, fill_pairs, find_pairs, weigh_heights
-from tracker.association.solvers import CLAIM, DENSE, GREEDY, LAP, NEAREST
+from tracker.association.rectangular import match_rectangular
+from tracker.association.solvers import CLAIM, DENSE, GREEDY, LAP, NEAREST, RECTANGULAR
 from tracker.association.state import (
     BOX,
     COLUMNS,
@@ -25,6 +26,7 @@ from tracker.association.state import (
     N_COLUMNS,
     N_ROWS,
     PHASE,
+    REFUSED,
     ROWS,
     SOURCE,
     STARTS,
@@ -127,6 +129,8 @@ def _match_weighed(plan, s, counters, n_rows, n_columns, frame, reals, ints, wei
         match_nearest(n_rows, n_columns, reals, ints, weights, columns)
     elif solver == CLAIM:
         match_by_claim(n_rows, n_columns, reals, ints, weights, columns)
+    elif solver == RECTANGULAR:
+        match_rectangular(n_rows, n_columns, reals, ints, weights, columns)
     else:
         match_exact(n_rows, n_columns, reals, ints, weights, columns)
     finish_stage(plan, s, n_rows, frame, reals, ints, past, looks)
@@ -271,6 +275,7 @@ def _refuse(plan, s, n_rows, frame, reals, ints, past, looks):  # type: ignore[n
                 total, within = add_terms(plan, s, box, t, j, frame, reals, ints, looks)
                 if not within or total <= gate_of(plan, s, t, ints):
                     ints[MATE_OF_ROW, i] = -1
+                    ints[USABLE, j] = REFUSED
                 continue
         iou = overlap(box, t, DETECTION_BOX, j, plan[RULES, PIXEL], reals)
         if iou * reals[FACTOR, k] < plan[s, GATE]:

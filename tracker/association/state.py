@@ -58,6 +58,7 @@ STEP, SEEN, DETECTION_SCORE, FACTOR, DUAL, DISTANCE, LIMIT, ALL_REALS = range(RE
     INTS,
 ) = range(14)
 USABLE, TAKEN, KIND = 13, 14, 15  # one per detection; the kind is the group of its class
+REFUSED = 2  # of `USABLE`: it had a partner, but the gate came after and dissolved the pair
 ROWS, COLUMNS, STARTS = 16, 17, 18  # tracks and detections of a stage, and where the pairs of each row start
 MATE_OF_ROW, MATE_OF_COLUMN, PARENT, TOUCHED, ORDER = 19, 20, 21, 22, 23
 CELLS, ALL_INTS = 24, 29  # five rows, used as one: first entry of each grid cell

@@ -20,6 +20,7 @@ from tracker.association.state import (
     PHASE,
     SOURCE,
     TAKEN,
+    TENTATIVE,
     USABLE,
 )
 from tracker.association.table import (
@@ -33,7 +34,11 @@ from tracker.association.table import (
 )
 
 TAKEN_WEAKLY = 2
-"""`TAKEN` of a row that shows where a coasting track is but does not bring it back."""
+"""`TAKEN` of a row that shows where a coasting track is but does not bring it back.
+
+As in the authors' code the row keeps its id even in the frame in which the track's time is over: there the track is
+`TENTATIVE`, with misses, and gone in the next frame.
+"""
 
 _FRESH = -1
 
@@ -53,7 +58,7 @@ def match_known(plan, reals, ints, n, n_detections, looks):  # type: ignore[no-u
         owner[j], rank[j] = _FRESH, score
         if looks.track_ids[j] >= 0:
             owner[j] = column_of(looks.track_ids[j], ints, n)
-            if owner[j] < 0:
+            if owner[j] < 0 or is_over(owner[j], ints):
                 ints[USABLE, j] = 0  # a track that lives no more
                 continue
             if plan[RULES, SEARCH_FRAMES] > 0 and ints[MISSES, owner[j]] > plan[RULES, SEARCH_FRAMES]:
@@ -87,6 +92,12 @@ def match_known(plan, reals, ints, n, n_detections, looks):  # type: ignore[no-u
             continue
         ints[SOURCE, t] = j
         ints[TAKEN, j] = 1 if resumed else TAKEN_WEAKLY
+
+
+@inlined
+def is_over(t, ints):  # type: ignore[no-untyped-def]
+    """Whether a track was in the last frame for the last time, see `TAKEN_WEAKLY`."""
+    return ints[PHASE, t] == TENTATIVE and ints[MISSES, t] > 0
 
 
 @inlined

@@ -6,7 +6,7 @@ import math
 
 from tracker._jit import inlined, kernel
 from tracker.association.cues import IOU, embedding_dot, overlap, value
-from tracker.association.solvers import CLAIM, NEAREST
+from tracker.association.solvers import CLAIM, NEAREST, RECTANGULAR
 from tracker.association.state import (
     COLUMNS,
     DETECTION_BOX,
@@ -62,6 +62,7 @@ def weigh_pairs(plan, s, box, n_rows, n_columns, frame, reals, ints, weights, co
     if every and n_rows * n_columns > len(weights):
         return n_rows * n_columns
     same, nearest = plan[RULES, PER_CLASS] != 0, plan[s, SOLVER] == NEAREST
+    zeros = after and plan[s, SOLVER] == RECTANGULAR
     first, n, most = 0, 0, 0.0
     for i in range(n_rows):
         t = ints[ROWS, i]
@@ -83,7 +84,7 @@ def weigh_pairs(plan, s, box, n_rows, n_columns, frame, reals, ints, weights, co
                     place = -1 - k
             elif not after:
                 total -= gate
-            if total > 0 or nearest:
+            if total > 0 or nearest or (total == 0 and zeros):
                 weights[n] = total
                 columns[n] = place
                 most = max(most, total)

@@ -17,18 +17,20 @@ STEP_B1 = System(
     title="STEP: Segmenting and Tracking Every Pixel, baseline 1 (mask IoU)",
     paper="2102.11859",
     plan=Plan(
-        stages=(Stage(terms=(Term("mask_iou"),), gate=0.3, gate_when="after", all_pairs=True),),
+        stages=(Stage(terms=(Term("mask_iou"),), gate=0.3, gate_when="after", solver="rectangular", all_pairs=True),),
         motion="none",
         per_class=True,
         confirm_hits=0,
         max_coast_frames=10,
         tentative_coasts=True,
+        births="classes",
     ),
     needs=("boxes", "masks"),
     options={"match_iou": Option("a track and its detection overlap more than this", ((0, "gate"),))},
     notes="A track keeps the mask it was last seen with. The overlaps of a class are matched for the greatest "
     "total, and pairs at or below the gate are dissolved afterwards, as in the authors' code; gate_when "
-    "before refuses them first. Ids count over all classes.",
+    "before refuses them first. Ids count over all classes, in the authors' order: those of new tracks depend on which "
+    "pairs without overlap were matched, so the solver takes scipy's ties.",
 )
 
 STEP_B3 = System(
@@ -260,9 +262,10 @@ SIAMMOT = System(
     "of box score and visibility; the others are fresh. The authors' MAX_DORMANT_FRAMES counts the first bad "
     "frame, so max_coast_frames is one less (their person models use 30, their default is 1). A row of "
     "exactly 1.0 becomes 0, as in their code. A coasting track whose row is strong enough to keep but not to "
-    "resume shows that row's box. In their code seen tracks hide sleeping ones, these detections, and each the weaker "
-    "of its kind, all in one go; the paper's way is suppress_apart=true. Where the paper searches for a hidden track "
-    "is --search-predicted, its window over the search region a choice at export (--window).",
+    "resume shows that row's box, in its last frame as a tentative one. In their code seen tracks hide sleeping ones, "
+    "these detections, and each the weaker of its kind, all in one go; the paper's way is suppress_apart=true. Where "
+    "the paper searches for a hidden track is --search found, its window over the search region a choice at export "
+    "(--window).",
 )
 
 SIAMMOT_EMM = replace(
