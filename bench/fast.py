@@ -27,8 +27,8 @@ from tracker.flow import DisFlow
 from tracker.guide import Guided
 from tracker.models import DEVICES, open_model
 from tracker.models.siammot import SiamMot
-from tracker.models.siammot_graphs import SiamMotGraphs
-from tracker.models.siammot_loop import Ahead, SiamMotMotion
+from tracker.models.siammot.graphs import SiamMotGraphs
+from tracker.models.siammot.loop import Ahead, SiamMotMotion
 from tracker.sources.street import STREET_CLASSES, Scene, Street
 from tracker.systems import SYSTEMS, create, options
 from tracker.types import Detections
@@ -58,11 +58,13 @@ class Contender:
         name: of the row.
         system: key of `SYSTEMS`.
         options: of it.
+        search: where a SiamMOT searches for its tracks.
     """
 
     name: str
     system: str
     options: dict[str, Any] = field(default_factory=dict)
+    search: str = "seen"
 
 
 CONTENDERS = (
@@ -73,6 +75,8 @@ CONTENDERS = (
     Contender("siammot-flow", "siammot-flow"),
     Contender("siammot-imm", "siammot-imm"),
     Contender("siammot-emm", "siammot-emm"),
+    Contender("siammot-imm, moving", "siammot-imm", search="moving"),
+    Contender("siammot-emm, moving", "siammot-emm", search="moving"),
 )
 
 
@@ -171,7 +175,7 @@ class Entry:
         """A fresh tracker and fresh metrics for one street, class by class."""
         motion, source = SYSTEMS[self.contender.system].motion, None
         if motion:
-            stream = SiamMot(self.model, learned=motion in _HEADS)
+            stream = SiamMot(self.model, learned=motion in _HEADS, search=self.contender.search)
             source = SiamMotMotion(stream, flow=DisFlow() if motion == "flow" else None)
         self._tracker = Guided(create(self.contender.system, frame_rate=fps, **self._options), motion=source)
         self._metrics: dict[str, dict[str, Any]] = {

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from tracker.models import Model, open_model, yolo
-from tracker.models.prototypes import masks_from_prototypes
+from tracker.models.decoding.prototypes import masks_from_prototypes
 from tracker.types import Detections
 
 pytestmark = pytest.mark.slow

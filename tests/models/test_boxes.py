@@ -5,7 +5,7 @@ import pytest
 
 from tests.reference import models as slow
 from tracker.errors import DetectionsError
-from tracker.models.boxes import best_columns, best_rows, every_class, keep_boxes, suppress
+from tracker.models.decoding.boxes import best_columns, best_rows, every_class, keep_boxes, suppress
 from tracker.models.geometry import place
 from tracker.models.model import ModelConfig
 

@@ -14,8 +14,8 @@ from tracker import pipeline
 from tracker.cli import main as run_command
 from tracker.errors import DetectionsError, ModelError
 from tracker.formats.class_set import KITTI_STEP, MOTCHALLENGE_STEP
+from tracker.models import open_model
 from tracker.models.card import CARD_KEY, ImageInput, ModelCard
-from tracker.models.model import open_model
 from tracker.models.motion_deeplab import draw_spots
 from tracker.systems import create
 from tracker.types import Frame, Panoptic
@@ -187,7 +187,7 @@ def test_streams_side_by_side_do_not_mix(recorded, tmp_path):
 
 # ---------------------------------------------------------------------- twins
 @given(st.integers(0, 10**6), st.integers(0, 5), st.integers(1, 8))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_spots_equal_the_twin(seed, count, spread):
     rng = np.random.default_rng(seed)
     height, width = rng.integers(1, 70, 2)

@@ -10,9 +10,8 @@ import pytest
 from tests.models import graphs
 from tests.models.graphs import ultralytics, v8_head
 from tracker.errors import ConfigError, FrameError, ModelError, ModelNotFoundError, ProviderError, TrackerError
-from tracker.models import FAMILIES, ImageInput, Model, ModelCard, ModelConfig, open_model, write_card
-from tracker.models import model as model_module
-from tracker.models.model import family_class
+from tracker.models import FAMILIES, ImageInput, Model, ModelCard, ModelConfig, open_model, opening, write_card
+from tracker.models.families import family_class
 
 HEAD = {"o": v8_head([[10, 10, 60, 90]], [[0.9, 0.1]])}
 
@@ -143,7 +142,7 @@ def test_bad_files_are_one_line(tmp_path: Path, path: Path, what: str) -> None:
 
 
 def test_built_in_models_have_a_bare_name(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_module, "_ASSETS", path.parent)
+    monkeypatch.setattr(opening, "_ASSETS", path.parent)
     assert open_model("net").session.path == path
     with pytest.raises(ModelNotFoundError, match="no model file nett; built-in models: net"):
         open_model("nett")

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 import tracker
 from tests.reference import panoptic as slow
 from tracker.errors import DetectionsError, ModelError
+from tracker.models import open_model
 from tracker.models.card import read_card, write_card
-from tracker.models.fusion import Fusion, fuse, map_axis, paint
+from tracker.models.decoding.centres import find_centres
+from tracker.models.decoding.fusion import Fusion, fuse, map_axis, paint
 from tracker.models.geometry import Placement
-from tracker.models.model import open_model
-from tracker.models.session import Session
-from tracker.models.voting import find_centres
+from tracker.onnx.session import Session
 from tracker.types import Panoptic
 
 THINGS = np.array([False, False, True, True])  # road, sky, person, car
@@ -72,7 +72,7 @@ def test_equals_deeplab_on_all_cases(shared, case):
 
 # ---------------------------------------------------------------------- twins
 @given(st.integers(0, 10**6), st.sampled_from([1, 3, 5, 13]), st.integers(1, 12))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_centres_equal_the_twin(seed, window, limit):
     rng = np.random.default_rng(seed)
     heat = rng.integers(0, 6, rng.integers(1, 14, 2)).astype(np.float32) / 5  # few values: plateaus and ties
@@ -82,7 +82,7 @@ def test_centres_equal_the_twin(seed, window, limit):
 
 
 @given(st.integers(0, 10**6), st.sampled_from([3, 7, 13, 15]), st.integers(2, 5), st.integers(1, 12))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_centres_in_parts_equal_those_of_the_upsampled_heat(seed, window, parts, limit):
     rng = np.random.default_rng(seed)
     heat = rng.uniform(0, 1, rng.integers(1, 14, 2)).astype(np.float32)
@@ -102,7 +102,7 @@ def random_maps(rng, height, width, count):
 
 
 @given(st.integers(0, 10**6), st.integers(0, 6), st.sampled_from([None, 2.0, 6.0]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_picture_equals_upsampling_everything_first(seed, count, reach):
     rng = np.random.default_rng(seed)
     (height, width), (rows, columns) = rng.integers(1, 14, 2), rng.integers(1, 40, 2)
@@ -405,7 +405,8 @@ def test_the_wheel_carries_one_network(model):
 
 
 def test_it_sees_streets_that_it_never_met(model):
-    from exporters.quality import Moment, measure
+    from exporters.street.following import Moment
+    from exporters.street.validation import measure
     from tracker.sources.street import Street
 
     streets = {seed: Street(seed=seed, objects=12, frames=200) for seed in (7, 11)}

@@ -12,10 +12,10 @@ from tests.models.graphs import save
 from tests.reference import looks as slow
 from tracker.cli import main as run_command
 from tracker.errors import DetectionsError, ModelError
+from tracker.models import open_model
 from tracker.models.card import CARD_KEY, ImageInput, ModelCard
+from tracker.models.decoding.pooling import Pooled
 from tracker.models.geometry import place
-from tracker.models.model import open_model
-from tracker.models.pooling import Pooled
 from tracker.systems import create
 from tracker.types import Frame
 

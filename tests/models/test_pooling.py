@@ -13,8 +13,8 @@ from tests.reference import looks as slow
 from tracker.errors import ConfigError, DetectionsError
 from tracker.masks import Masks
 from tracker.models import ModelCard, open_model, write_card
+from tracker.models.decoding.pooling import Pooled, pool
 from tracker.models.geometry import place
-from tracker.models.pooling import Pooled, pool
 
 RNG = np.random.default_rng(5)
 

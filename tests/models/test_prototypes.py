@@ -5,8 +5,8 @@ import pytest
 
 from tests.reference import models as slow
 from tracker.errors import DetectionsError
+from tracker.models.decoding.prototypes import masks_from_prototypes
 from tracker.models.geometry import place
-from tracker.models.prototypes import masks_from_prototypes
 
 
 @pytest.mark.parametrize("source", [(150, 80), (80, 150), (64, 64), (20, 30), (1, 40)])

@@ -17,7 +17,7 @@ from tracker.flow import NetworkFlow
 from tracker.models.card import ImageInput, ModelCard, write_card
 from tracker.models.geometry import place
 from tracker.models.raft import open_raft
-from tracker.models.registry import sha256_of
+from tracker.onnx.file import sha256_of
 from tracker.types import Frame
 
 SIZE = (96, 64)

@@ -3,8 +3,8 @@ import pytest
 
 from tests.reference import regions as slow
 from tracker.errors import FrameError
-from tracker.models.regions import by_level, choose_proposals, levels_of, search_regions, suppress_inclusive
-from tracker.models.resampling import resize_triangle
+from tracker.models.siammot.regions import by_level, choose_proposals, levels_of, search_regions, suppress_inclusive
+from tracker.models.siammot.resampling import resize_triangle
 
 
 def some_boxes(seed, count, size=300):

@@ -23,13 +23,14 @@ import pytest
 
 from tests.models import graphs
 from tests.models.test_yolox import SCORES, SHARES, head
-from tests.models.webserver import Web, serve, until
+from tests.models.webserver import Web, serve
+from tests.patience import until
 from tracker.errors import ConfigError, ModelError, ModelNotFoundError
-from tracker.models import FAMILIES, ModelCard, open_model, registry, transfer
-from tracker.models.download import pull, remove
-from tracker.models.model import family_class
-from tracker.models.registry import Entry, find, lookup, read_registry
-from tracker.models.transfer import _SafeRedirects, web_address
+from tracker.models import FAMILIES, ModelCard, open_model
+from tracker.models.families import family_class
+from tracker.models.registry import Entry, find, folders, lookup, read_registry, transfer
+from tracker.models.registry.download import pull, remove
+from tracker.models.registry.transfer import _SafeRedirects, web_address
 
 BODY = np.random.default_rng(0).bytes(100_000)
 SHA256 = hashlib.sha256(BODY).hexdigest()
@@ -143,22 +144,22 @@ def test_names_are_not_paths() -> None:
 
 
 def test_the_cache_is_the_platforms(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert registry.cache_folder() == home / "cache" / "models"
+    assert folders.cache_folder() == home / "cache" / "models"
     monkeypatch.delenv("TRACKSTREAM_CACHE")
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("LOCALAPPDATA", str(home / "local"))
     for platform, place in (("linux", ".cache"), ("darwin", "Library/Caches"), ("win32", "local")):
-        monkeypatch.setattr(registry.sys, "platform", platform)
-        assert registry.cache_folder() == home / place / "trackstream" / "models"
+        monkeypatch.setattr(folders.sys, "platform", platform)
+        assert folders.cache_folder() == home / place / "trackstream" / "models"
     monkeypatch.setenv("XDG_CACHE_HOME", str(home / "xdg"))
-    assert registry.cache_folder() == home / "xdg" / "trackstream" / "models"
+    assert folders.cache_folder() == home / "xdg" / "trackstream" / "models"
 
 
 def test_without_a_home_the_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TRACKSTREAM_CACHE")
-    monkeypatch.setattr(registry.os.path, "expanduser", lambda path: path)
+    monkeypatch.setattr(folders.os.path, "expanduser", lambda path: path)
     with pytest.raises(ConfigError, match="no home folder to keep models in; set TRACKSTREAM_CACHE"):
-        registry.cache_folder()
+        folders.cache_folder()
 
 
 # ---------------------------------------------------------------------- opening by name
@@ -316,7 +317,7 @@ def test_two_pulls_of_one_file_fetch_it_once(web: Web) -> None:
     second = threading.Thread(target=lambda: pull(entry, on_progress=lambda done, _: waiting.append(done)))
     first = threading.Thread(target=lambda: pull(entry))
     first.start()
-    assert until(lambda: web.asked)
+    until(lambda: web.asked)
     second.start()
     first.join()
     second.join()

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from tests.reference import panoptic as slow
 from tracker.masks import Masks
-from tracker.models.fusion import Fusion, fuse
-from tracker.models.runs import STUFF_THERE, Runs, cut_runs, measure_runs, paint_runs
+from tracker.models.decoding.fusion import Fusion, fuse
+from tracker.models.decoding.runs import STUFF_THERE, Runs, cut_runs, measure_runs, paint_runs
 
 THINGS = np.array([False, True, False])
 
@@ -21,7 +21,7 @@ def some_map(seed, most, wide=9):
 
 
 @given(st.integers(0, 10**6), st.integers(1, 20))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_runs_are_the_map(seed, most):
     keys = some_map(seed, most)
     runs = Runs(*slow.runs_of(keys))
@@ -30,7 +30,7 @@ def test_runs_are_the_map(seed, most):
 
 
 @given(st.integers(0, 10**6), st.integers(1, 4))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_measures_equal_the_twin(seed, step):
     keys = some_map(seed, 20)
     count = 20 // step + 1
@@ -40,7 +40,7 @@ def test_measures_equal_the_twin(seed, step):
 
 
 @given(st.integers(0, 10**6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_pictures_and_masks_equal_tables_of_the_map(seed):
     rng = np.random.default_rng(seed)
     keys, step, count = some_map(seed, 15), 3, 5

@@ -9,9 +9,10 @@ from tests.models.graphs import planted, ultralytics, v8_head
 from tracker.cli import main as run_command
 from tracker.errors import ConfigError, DetectionsError, ModelError
 from tracker.masks import Masks
+from tracker.models import open_model
 from tracker.models.card import CARD_KEY, ImageInput, ModelCard
-from tracker.models.fusion import merge_instances
-from tracker.models.model import Model, ModelConfig, open_model
+from tracker.models.decoding.semantics import merge_instances
+from tracker.models.model import Model, ModelConfig
 from tracker.models.semantic import Merged
 from tracker.types import Detections, Panoptic
 

@@ -16,9 +16,10 @@ from tracker.errors import ModelError, ModelNotFoundError, SnapshotError, Tracke
 from tracker.guide import Guided
 from tracker.masks import Masks
 from tracker.models import Session
-from tracker.models.crops import cut_crops
-from tracker.models.siamese import CHUNK, Siamese, SiameseConfig, motion_options, open_siamese
-from tracker.models.siamese_graph import free_shapes
+from tracker.models.siamese import Siamese, SiameseConfig, motion_options, open_siamese
+from tracker.models.siamese.crops import cut_crops
+from tracker.models.siamese.motion import CHUNK
+from tracker.onnx.shapes import free_shapes
 from tracker.systems import create, plan
 from tracker.types import Detections, Frame, Tracks
 

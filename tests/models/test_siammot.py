@@ -13,16 +13,18 @@ import pytest
 
 from tests.models.siammot_set import SIZE, STEP, picture, write_set
 from tracker import create, pipeline
-from tracker.errors import DetectionsError, ModelError, ModelNotFoundError, SnapshotError
+from tracker.errors import ConfigError, DetectionsError, ModelError, ModelNotFoundError, SnapshotError
 from tracker.formats.mot import MotRows
 from tracker.guide import Guided
-from tracker.models import ModelCard, SessionConfig, open_model, siammot_graphs, write_card
+from tracker.models import ModelCard, SessionConfig, open_model, write_card
 from tracker.models.card import read_card
-from tracker.models.session import Session
 from tracker.models.siammot import GRAPHS, Memory, SiamMot, median_flow, open_siammot
-from tracker.models.siammot_graphs import SiamMotGraphs
-from tracker.models.siammot_loop import Ahead, SiamMotMotion
-from tracker.types import Detections, Flow, Frame, Tracks
+from tracker.models.siammot import graphs as siammot_graphs
+from tracker.models.siammot.graphs import SiamMotGraphs
+from tracker.models.siammot.loop import Ahead, SiamMotMotion
+from tracker.models.siammot.memory import SPEED_GAIN, new_speeds
+from tracker.onnx.session import Session
+from tracker.types import Detections, Flow, Frame, Tracks, TrackState
 
 RED, BLUE, NOTHING = [10, 10, 30, 40], [70, 20, 90, 50], [40, 5, 60, 31]
 PROPOSALS = [[x0, y0, x1 - 1, y1 - 1] for x0, y0, x1, y1 in (RED, BLUE, NOTHING)]
@@ -66,7 +68,11 @@ def remember(network: SiamMot, boxes: Sequence[Sequence[float]], labels: int = 0
     none = np.zeros(0, np.int64)
     held = network.model.remember(network._outputs, places, network.model.no_templates, none)
     ids = np.arange(1, len(places) + 1)
-    network.memory = Memory(ids, places, np.full(len(places), labels, np.int64), held)
+    still = Memory.empty(held)
+    network.memory = replace(
+        still, ids=ids, boxes=places, labels=np.full(len(places), labels, np.int64),
+        speeds=np.zeros((len(places), 2), np.float32), steps=0 * ids, unseen_s=np.zeros(len(places), np.float32),
+    )  # fmt: skip
 
 
 # ------------------------------------------------------------------ one stream
@@ -107,7 +113,7 @@ def test_a_hidden_track_waits_where_it_was_found_last(folder: Path) -> None:
     """The paper's way: each frame the search goes on from where it ended, so the track is met when it shows again."""
     model = open_siammot(folder, "cpu").model
     images = scene(8, hidden=(3, 4, 5, 6))
-    seen, predicted = SiamMot(model), SiamMot(model, search_predicted=True)
+    seen, predicted = SiamMot(model), SiamMot(model, search="found")
     tracks = follow(predicted, images)
     assert tracks[6].coasting.ids.tolist() == [1] and tracks[7].coasting.ids.tolist() == []
     assert tracks[7].boxes[0].tolist() == moved(RED, 7)
@@ -116,6 +122,53 @@ def test_a_hidden_track_waits_where_it_was_found_last(folder: Path) -> None:
     follow(predicted, images[:7])
     found = predicted.memory.boxes[-1, 0] if predicted.memory.ids[-1] else 0
     assert waits == moved(RED, 2)[0] and found > waits
+
+
+def test_a_hidden_track_is_searched_for_where_it_is_by_now(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the speed that it had, in pictures that come at uneven times."""
+    model, sought = open_siammot(folder, "cpu").model, []
+
+    def move(outputs: object, last: np.ndarray, templates: object) -> tuple[np.ndarray, np.ndarray]:
+        """A track head that reaches 8 pixels far."""
+        sought.append(last[0, 0])
+        near = np.abs(last[0, 0] - place) <= 8 and not away
+        return np.array([[place, 10, place + 19, 39]], np.float32) if near else last, np.array([0.05 + 0.9 * near])
+
+    none = model.move({}, np.zeros((0, 4), np.float32), None)
+    monkeypatch.setattr(model, "move", lambda *args: move(*args) if len(args[1]) else none)
+    ids: dict[str, list[int]] = {}
+    for search in ("seen", "moving"):
+        network, tracker = SiamMot(model, search=search), create("siammot", birth_score=BIRTH)
+        sought.clear()
+        for number, k in enumerate([0, 1, 2, 3, 5, 6, 9, 14]):  # of a clock of 10 beats a second
+            place, away = 10 + 4 * k, k in (5, 6, 9)
+            image = picture({"red": [] if away else [[place, 10, place + 20, 40]]})
+            tracks = tracker.update(network(Frame(number, k / 10, image)))
+            network.follow(tracks)
+        ids[search] = tracks.ids[tracks.states != TrackState.COASTING].tolist()
+    np.testing.assert_allclose(sought[1:], [18, 22, 30, 34, 46, 66], atol=1e-3)
+    assert ids["moving"] == [1] and 1 not in ids["seen"]
+    with pytest.raises(ConfigError, match="expected a search of seen, found, moving, got 'ahead'"):
+        SiamMot(model, search="ahead")
+
+
+def test_speeds_are_averaged_first_and_then_corrected() -> None:
+    memory = replace(Memory.empty(None), ids=np.array([7]), boxes=np.array([[0, 0, 9, 9]], np.float32))
+    memory = replace(memory, speeds=np.zeros((1, 2), np.float32), steps=np.zeros(1, np.int64), unseen_s=np.zeros(1))
+    place, wanted = np.array([0.0, 0.0, 9.0, 9.0]), np.zeros(2)
+    for n in range(1, 9):
+        step, seconds = np.array([4.0, -2.0]) * n, 0.5 if n % 2 else 2.0
+        place += np.tile(step, 2)
+        memory = memory.after(seconds)
+        speeds, steps = new_speeds(memory, np.array([9, 7]), np.stack([place, place]).astype(np.float32))
+        wanted += (step / seconds - wanted) * max(SPEED_GAIN, 1 / n)
+        np.testing.assert_allclose(speeds, [[0, 0], wanted], rtol=1e-5)
+        assert steps.tolist() == [0, n]
+        memory = replace(
+            memory, boxes=place[None].astype(np.float32), speeds=speeds[1:], steps=steps[1:], unseen_s=np.zeros(1)
+        )
+    again, steps = new_speeds(memory, np.array([7]), memory.boxes + 5)
+    assert again.tolist() == [[0, 0]] and steps.tolist() == [0], "two pictures of one moment say nothing of a speed"
 
 
 def test_classes_stay_with_their_tracks(network: SiamMot) -> None:
@@ -237,6 +290,8 @@ def test_a_memory_of_another_network_is_refused(network: SiamMot) -> None:
     saved = network.dump()
     with pytest.raises(SnapshotError, match=r"shape \(2, 3, 15, 15\), got \(2, 3, 7, 7\); was it another network"):
         network.restore({**saved, "templates": np.zeros((2, 3, 7, 7), np.float32)})
+    with pytest.raises(SnapshotError, match=r"expected ids, .* got ids, boxes; was it an earlier version"):
+        network.restore({name: saved[name] for name in ("ids", "boxes")})
     with pytest.raises(SnapshotError, match="expected templates"):
         SiamMot(network.model, learned=False).restore(saved)
     assert len(network.memory.ids) == 2

@@ -11,8 +11,8 @@ from tests.models.graphs import letterboxed, ultralytics, v5_head, v8_head
 from tests.reference.models import inside_box
 from tracker.errors import DetectionsError, ModelError
 from tracker.models import open_model
-from tracker.models.boxes import suppress
-from tracker.models.prototypes import _decode
+from tracker.models.decoding.boxes import suppress
+from tracker.models.decoding.prototypes import _decode
 from tracker.types import Detections, Frame
 
 HEADS = {"columns": v8_head, "rows": v5_head}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -108,13 +107,3 @@ def serve(files: dict[str, bytes]) -> Iterator[Web]:
         server.shutdown()
         thread.join()
         server.server_close()
-
-
-def until(condition: object, seconds: float = 20.0) -> bool:
-    """Wait for `condition()`; whether it came true in time."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():  # type: ignore[operator]
-            return True
-        time.sleep(0.02)
-    return False

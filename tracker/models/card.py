@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tracker.errors import ModelError, ModelNotFoundError
-from tracker.models.protobuf import field_places, read_varint, write_field
+from tracker.onnx.protobuf import field_places, read_varint, write_field
 
 CARD_KEY = "tracker.card"
 SCHEMA = 1

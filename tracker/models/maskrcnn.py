@@ -25,15 +25,16 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker._jit import inlined, kernel
 from tracker.errors import DetectionsError
 from tracker.masks import Masks
 from tracker.models.card import ModelCard
-from tracker.models.fusion import Fusion, fuse, map_axis, merge_instances, paint
+from tracker.models.decoding.fusion import Fusion
+from tracker.models.decoding.pasting import paste_masks
+from tracker.models.decoding.semantics import merge_instances, paint_stuff, stand_on
 from tracker.models.geometry import Placement
 from tracker.models.model import Model, ModelConfig, Prepared
-from tracker.models.painting import paint_map, place_crop
-from tracker.models.session import Session, TensorSpec
+from tracker.onnx.session import Session
+from tracker.onnx.tensors import TensorSpec
 from tracker.types import Detections, Panoptic
 
 EXTENT = "extent"
@@ -138,12 +139,7 @@ class MaskRcnn(Model):
         if not np.isfinite(logits.sum()):
             raise DetectionsError("expected finite semantic values from the network, got NaN or infinity")
         things = np.isin(np.arange(len(logits)), self.card.thing_ids or ())
-        ax, bx, ay, by = placement.on_map(logits.shape[2], logits.shape[1])
-        columns = map_axis(placement.source[0], logits.shape[2], ax, bx)
-        rows = map_axis(placement.source[1], logits.shape[1], ay, by)
-        nothing = np.zeros((2, *logits.shape[1:]), np.float32)
-        stuff = fuse(logits, nothing[0], nothing, things, self._fusion, rows, columns)
-        return merge_instances(found, paint(stuff, [], logits, things, self._fusion, rows, columns))
+        return merge_instances(found, paint_stuff(stand_on(logits, placement), things, self._fusion))
 
     def _named(self, meaning: str, rank: int) -> TensorSpec:
         if meaning not in self.card.outputs:
@@ -163,69 +159,3 @@ class MaskRcnn(Model):
 
 _NEEDED = {"boxes": 2, "scores": 1, "labels": 1, "masks": 3}  # meaning -> dimensions
 _OPTIONAL = {"proposals": 1, "embeddings": 2, "semantic": 4}
-
-
-def paste_masks(maps: NDArray[np.float32], boxes: NDArray[np.float32], height: int, width: int) -> Masks:
-    """Masks of N objects, each from a small map over its box: bilinear, above one half is object.
-
-    As torchvision pastes them: a border of zeros goes around the map and widens the box, whose corners are then cut to
-    whole pixels, the last one included.
-
-    Args:
-        maps: (N, m, m) float32 in 0..1.
-        boxes: (N, 4) float32 xyxy, source pixels.
-        height: rows of the frame.
-        width: columns of the frame.
-    """
-    half, growth = np.float32(0.5), np.float32((maps.shape[1] + 2) / maps.shape[1])
-    near, far = boxes[:, :2], boxes[:, 2:]
-    reach, middle = (far - near) * half * growth, (far + near) * half
-    first, last = (middle - reach).astype(np.int64), (middle + reach).astype(np.int64)  # towards zero
-    return stretch_masks(np.pad(maps, ((0, 0), (1, 1), (1, 1))), first, last, height, width)
-
-
-def stretch_masks(
-    maps: NDArray[np.float32], first: NDArray[np.int64], last: NDArray[np.int64], height: int, width: int
-) -> Masks:
-    """Masks of N objects, each from a small map over whole pixels: bilinear, above one half is object.
-
-    Args:
-        maps: (N, m, m) float32 in 0..1, m at least 2.
-        first: (N, 2) x, y of the first pixel of each; may lie outside the frame.
-        last: (N, 2) of the last one, which is included; no mask is thinner than a pixel.
-        height: rows of the frame.
-        width: columns of the frame.
-    """
-    placed = np.concatenate([first, np.maximum(last - first + 1, 1)], 1)
-    return Masks(height, width, *_stretch(maps, placed, height, width))
-
-
-@kernel
-def _stretch(maps, placed, height, width):  # type: ignore[no-untyped-def]
-    """Rects, starts and words of `Masks`; `placed` is x, y, width, height of the whole maps."""
-    n, side = len(placed), maps.shape[1]
-    rects = np.zeros((n, 4), np.int32)
-    starts = np.zeros(n + 1, np.int64)
-    for i in range(n):
-        x, y, wide, high = placed[i]
-        starts[i + 1] = starts[i] + place_crop(rects[i], x, y, x + wide, y + high, width, height)
-    words, half = np.zeros(starts[n], np.uint64), np.float32(0.5)
-    for i in range(n):
-        if starts[i + 1] > starts[i]:
-            columns, right = _axis(rects[i, 0] - placed[i, 0], rects[i, 2] - placed[i, 0], placed[i, 2], side)
-            rows, down = _axis(rects[i, 1] - placed[i, 1], rects[i, 3] - placed[i, 1], placed[i, 3], side)
-            paint_map(maps[i], half, rows, down, columns, right, rects[i, 0], words[starts[i] : starts[i + 1]])
-    return rects, starts, words
-
-
-@inlined
-def _axis(first, last, pixels, cells):  # type: ignore[no-untyped-def]
-    """For pixels first..last-1 of a side of `pixels`: the cell before each, and how far it is towards the next cell."""
-    cell = np.empty(last - first, np.int64)
-    share = np.empty(last - first, np.float32)
-    half, scale = np.float32(0.5), np.float32(cells) / np.float32(pixels)
-    for k in range(last - first):
-        at = max(scale * (np.float32(first + k) + half) - half, np.float32(0))
-        cell[k] = min(int(at), cells - 2)
-        share[k] = min(at - np.float32(cell[k]), np.float32(1))
-    return cell, share

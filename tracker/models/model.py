@@ -1,56 +1,32 @@
-"""Model: the fixed steps of every family, and `open_model`, the one way in.
+"""Model: the fixed steps of every family.
 
 preprocess: frame -> input tensors + where the frame lies in them; infer: tensors -> raw outputs; decode: raw outputs ->
-`Detections` in source pixels. A family is one file and one row of `FAMILIES`; it fills in `decode`, and `preprocess`
-where its input is more than one image. Steps hold no state between frames, so they may run in different threads; a
-family that `remembers` frames does so around the session alone (`feed`, `keep`), and gives each stream a copy
-(`for_stream`).
+`Detections` in source pixels. A family fills in `decode`, and `preprocess` where its input is more than one image.
+Steps hold no state between frames, so they may run in different threads; a family that `remembers` frames does so
+around the session alone (`feed`, `keep`), and gives each stream a copy (`for_stream`).
 """
 
 from __future__ import annotations
 
 import copy
-import importlib
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from pathlib import Path
 from time import perf_counter
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.errors import ConfigError, ModelError, ModelNotFoundError
-from tracker.models.card import ModelCard, Size, read_card
+from tracker.errors import ConfigError, ModelError
+from tracker.models.card import ModelCard, Size
 from tracker.models.coco import COCO_CLASSES
 from tracker.models.geometry import Placement, place, to_tensor, to_upload
-from tracker.models.registry import Entry, locate, lookup
-from tracker.models.session import Session, SessionConfig, TensorSpec
+from tracker.onnx.session import Session
+from tracker.onnx.tensors import TensorSpec
 from tracker.types import Detections, Frame
 
-FAMILIES: dict[str, str] = {
-    "yolo": "tracker.models.yolo:Yolo",
-    "yolox": "tracker.models.yolox:Yolox",
-    "panoptic": "tracker.models.panoptic:PanopticNet",
-    "panoptic-video": "tracker.models.panoptic_video:PanopticVideoNet",
-    "rfdetr": "tracker.models.rfdetr:RfDetr",
-    "reid": "tracker.models.reid:Reid",
-    "maskrcnn": "tracker.models.maskrcnn:MaskRcnn",
-    "trackrcnn": "tracker.models.trackrcnn:TrackRcnn",
-    "motion-deeplab": "tracker.models.motion_deeplab:MotionDeepLab",
-    "semantic": "tracker.models.semantic:Semantic",
-    "siammot": "tracker.models.siammot_graphs:SiamMotGraphs",
-}
-"""Family -> the class that knows it, imported when a model of the family is opened."""
-
-FOLDERS: dict[str, tuple[str, ...]] = {"siammot": ("trunk", "boxes", "template", "motion")}
-"""Family of several graphs -> its files (.onnx) in one folder; any of them opens all."""
-
-
-_ASSETS = Path(__file__).resolve().parent.parent / "assets"
 _Self = TypeVar("_Self", bound="Model")
 
 
@@ -258,114 +234,6 @@ class Model(ABC):
         if (width is None or height is None) and (given[0] % stride or given[1] % stride):
             raise ConfigError(f"expected an input size of multiples of {stride}, got {given[0]}x{given[1]}")
         return int(given[0]), int(given[1])
-
-
-def open_model(
-    path: str | os.PathLike[str],
-    family: str | None = None,
-    device: str = "auto",
-    *,
-    min_score: float | None = None,
-    nms_iou: float | None = None,
-    max_detections: int | None = None,
-    classes: Sequence[str | int] | None = None,
-    size: Size | int | None = None,
-    names: Sequence[str] | str | None = None,
-    multi_label: bool | None = None,
-    allow_cpu: bool = False,
-    threads: int | None = None,
-    spin: bool = False,
-    warmup: bool = True,
-    session: SessionConfig | None = None,
-) -> Model:
-    """Open an ONNX file as a model of its family, warmed up.
-
-    Args:
-        path: the file, or a folder of `FOLDERS`, the bare name of a model that the wheel carries, such as "street", or
-            that of a registered one which `tracker models pull` has fetched; nothing is fetched here.
-        family: row of `FAMILIES`; needed only where the file does not say what it is.
-        device: "auto", "cpu", "cuda" or "tensorrt".
-        min_score: see `ModelConfig`, as for the following ones; None takes the default written there.
-        nms_iou: likewise.
-        max_detections: likewise.
-        classes: likewise.
-        size: likewise.
-        names: likewise.
-        multi_label: likewise.
-        allow_cpu: run on the CPU where the asked device does not work.
-        threads: CPU threads of ONNX Runtime; None for one per core.
-        spin: let idle threads spin, see `SessionConfig`.
-        warmup: run one dummy frame now, so that the first real one is not slow.
-        session: device, threads and everything else about the session at once, instead of the flags above.
-
-    Raises:
-        ModelNotFoundError: no such file, or a registered model that is not on this machine.
-        ModelError: not an ONNX model; family unknown, not named, or not the file's; inputs or outputs that do not fit;
-            a registered model whose file has not the pinned SHA-256.
-        ProviderError: the device does not run here.
-        ConfigError: a setting out of range, or one that does not fit the file.
-    """
-    settings: dict[str, Any] = {
-        "min_score": min_score, "nms_iou": nms_iou, "max_detections": max_detections,
-        "classes": classes, "size": size, "names": names, "multi_label": multi_label,
-    }  # fmt: skip
-    config = ModelConfig(**{name: value for name, value in settings.items() if value is not None})
-    if family is not None and family not in FAMILIES:
-        raise ModelError(f"expected a model family of {', '.join(FAMILIES)}, got {family!r}")
-    file, entry = _located(path)
-    flags = SessionConfig(device, allow_cpu=allow_cpu, threads=threads or 0, spin=spin)
-    model = _build(Session(file, session or flags), family, config, entry)
-    if warmup:
-        model.warmup()
-    return model
-
-
-def family_class(name: str) -> type[Model]:
-    """The class of a row of `FAMILIES`."""
-    module, _, attribute = FAMILIES[name].partition(":")
-    found: type[Model] = getattr(importlib.import_module(module), attribute)
-    return found
-
-
-def _located(path: str | os.PathLike[str]) -> tuple[Path, Entry | None]:
-    """The file of a built-in or registered model's bare name, with its entry; any other path as it is."""
-    built_in = {file.stem: file for file in _ASSETS.glob("*.onnx")}
-    file = Path(path)
-    if str(path) in built_in:
-        return built_in[str(path)], None
-    entry = lookup(str(path))
-    if entry is not None:
-        if entry.family not in FAMILIES:
-            kind = entry.family or entry.task
-            raise ModelError(f"model {entry} cannot be run here: expected one of {', '.join(FAMILIES)}, got {kind}")
-        return locate(entry), entry
-    if file.is_dir():
-        parts = [file / f"{name}.onnx" for names in FOLDERS.values() for name in names]
-        file = next((part for part in parts if part.is_file()), file)
-    if not file.exists():
-        listed = ", ".join(sorted(built_in)) or "none"
-        raise ModelNotFoundError(f"no model file {file}; built-in models: {listed}; others: tracker models list")
-    return file, None
-
-
-def _build(session: Session, family: str | None, config: ModelConfig, entry: Entry | None = None) -> Model:
-    try:
-        card = read_card(session.metadata)
-    except ModelError as reason:
-        raise ModelError(f"{session.path}: {reason}") from None
-    if entry is not None:
-        card = entry.describe(card or family_class(entry.family).assumed)
-    if card is None:
-        if family is None:
-            raise ModelError(f"{session.path} does not say what it is; name its family: {', '.join(FAMILIES)}")
-        card = family_class(family).assumed
-        if card is None:
-            raise ModelError(f"{session.path} has no model card, and a {family} model needs one; export it again")
-    elif card.family not in FAMILIES:
-        raise ModelError(f"{session.path} says it is of the family {card.family!r}; known: {', '.join(FAMILIES)}")
-    elif family not in (None, card.family):
-        raise ModelError(f"{session.path} says it is of the family {card.family!r}, not {family!r}; leave family out")
-    return family_class(card.family)(session, card, config)
 
 
 def _class_names(card: ModelCard, config: ModelConfig) -> tuple[str, ...]:

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 from tracker._jit import kernel
 from tracker.models.card import ModelCard
-from tracker.models.fusion import Axis, Fused, fuse
+from tracker.models.decoding.fusion import Axis, Fused, fuse
 from tracker.models.geometry import Placement, place
 from tracker.models.model import ModelConfig
 from tracker.models.panoptic import PanopticNet
-from tracker.models.session import Session
+from tracker.onnx.session import Session
 from tracker.types import Detections
 
 SPREAD_PX = 8

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from tracker.errors import DetectionsError
 from tracker.models.card import ModelCard
-from tracker.models.fusion import Axis, Fused, Fusion, fuse, map_axis, paint
+from tracker.models.decoding.fusion import Axis, Fused, Fusion, frame_axes, fuse, paint
+from tracker.models.decoding.semantics import Semantics, stand_on
 from tracker.models.geometry import Placement
 from tracker.models.model import Model, ModelConfig
-from tracker.models.session import Session
+from tracker.onnx.session import Session
 from tracker.types import Detections
 
 
@@ -30,14 +31,6 @@ class Maps(NamedTuple):
     semantic: NDArray[np.float32]
     heat: NDArray[np.float32]
     offset: NDArray[np.float32]
-
-
-class Semantics(NamedTuple):
-    """Logits (C, h, w), and where the frame's rows and columns stand on them."""
-
-    semantic: NDArray[np.float32]
-    rows: Axis
-    columns: Axis
 
 
 class PanopticNet(Model):
@@ -95,13 +88,11 @@ class PanopticNet(Model):
 
     def semantics(self, outputs: Mapping[str, NDArray[Any]], placement: Placement) -> Semantics:
         """The logits alone, and where the frame stands on them."""
-        maps = self._maps(outputs)
-        return Semantics(maps.semantic, *self._axes(placement, *maps.heat.shape))
+        return stand_on(self._maps(outputs).semantic, placement, corners=self.corners)
 
     def _axes(self, placement: Placement, height: int, width: int) -> tuple[Axis, Axis]:
         """Where the frame's rows and columns stand on maps of (height, width)."""
-        ax, bx, ay, by = placement.on_map(width, height, corners=self.corners)
-        return map_axis(placement.source[1], height, ay, by), map_axis(placement.source[0], width, ax, bx)
+        return frame_axes(placement, height, width, corners=self.corners)
 
     def _chosen(self, fused: Fused) -> NDArray[np.int64]:
         """Instances that become detections, in their order."""

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 from tracker.masks import Masks
 from tracker.models.card import ModelCard
+from tracker.models.decoding.pooling import sum_under
 from tracker.models.geometry import Placement
 from tracker.models.model import ModelConfig
 from tracker.models.panoptic import PanopticNet
-from tracker.models.pooling import sum_under
-from tracker.models.session import Session
+from tracker.onnx.session import Session
 from tracker.types import Detections
 
 

@@ -21,7 +21,8 @@ from tracker.errors import ModelError, ModelNotFoundError
 from tracker.models.card import ImageInput, ModelCard, Size, read_card
 from tracker.models.geometry import place, to_tensor
 from tracker.models.registry import locate, lookup
-from tracker.models.session import Session, SessionConfig
+from tracker.onnx.devices import SessionConfig
+from tracker.onnx.session import Session
 
 FAMILY = "raft"
 ASSUMED = ModelCard(FAMILY, "flow", image=ImageInput(scale=1.0, resize="stretch"), stride=8)

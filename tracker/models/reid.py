@@ -22,7 +22,8 @@ from tracker.errors import DetectionsError
 from tracker.models.card import IMAGENET_MEAN, IMAGENET_STD, ImageInput, ModelCard
 from tracker.models.geometry import Placement
 from tracker.models.model import Model, ModelConfig
-from tracker.models.session import Session, TensorSpec
+from tracker.onnx.session import Session
+from tracker.onnx.tensors import TensorSpec
 from tracker.types import Detections, Frame
 
 CHUNK, CPU_CHUNK = 32, 8

@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 
 from tracker.errors import DetectionsError
 from tracker.masks import Masks
-from tracker.models.boxes import every_class
 from tracker.models.card import IMAGENET_MEAN, IMAGENET_STD, ImageInput, ModelCard
 from tracker.models.coco import COCO_CLASSES, COCO_IDS
+from tracker.models.decoding.boxes import every_class
+from tracker.models.decoding.prototypes import masks_from_prototypes
 from tracker.models.geometry import Placement
 from tracker.models.model import Model, ModelConfig
-from tracker.models.prototypes import masks_from_prototypes
-from tracker.models.session import Session
+from tracker.onnx.session import Session
 from tracker.types import Detections
 
 

@@ -20,11 +20,10 @@ from numpy.typing import NDArray
 from tracker.errors import ConfigError, DetectionsError
 from tracker.masks import Masks
 from tracker.models.card import ImageInput, ModelCard
-from tracker.models.fusion import Fusion, fuse, map_axis, merge_instances, paint
+from tracker.models.decoding.semantics import Semantics, merge_instances, paint_stuff, stand_on
 from tracker.models.geometry import Placement, place
 from tracker.models.model import Model, ModelConfig, Prepared
-from tracker.models.panoptic import Semantics
-from tracker.models.session import Session
+from tracker.onnx.session import Session
 from tracker.types import Detections, Panoptic
 
 VOC_CLASSES = (
@@ -165,20 +164,3 @@ class Merged(Model):
 
 
 _STUFF = "stuff/"  # before the names of the semantic network's tensors
-
-
-def stand_on(logits: NDArray[np.float32], placement: Placement, *, corners: bool) -> Semantics:
-    """Logits (C, h, w) that cover a network's whole input, with the axes of the frame."""
-    height, width = logits.shape[1:]
-    ax, bx, ay, by = placement.on_map(width, height, corners=corners)
-    return Semantics(
-        logits, map_axis(placement.source[1], height, ay, by), map_axis(placement.source[0], width, ax, bx)
-    )
-
-
-def paint_stuff(semantics: Semantics, things: NDArray[np.bool_]) -> Panoptic:
-    """The likeliest class of every pixel of the frame; void where it is one of `things` (C,)."""
-    logits, rows, columns = semantics
-    nothing = np.zeros((2, *logits.shape[1:]), np.float32)
-    fused = fuse(logits, nothing[0], nothing, things, Fusion(), rows, columns)
-    return paint(fused, [], logits, things, Fusion(), rows, columns)

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from tracker.masks import Masks
 from tracker.models.card import ModelCard
-from tracker.models.maskrcnn import MaskRcnn, stretch_masks
+from tracker.models.decoding.pasting import stretch_masks
+from tracker.models.maskrcnn import MaskRcnn
 from tracker.models.model import ModelConfig
-from tracker.models.session import Session
+from tracker.onnx.session import Session
 
 
 class TrackRcnn(MaskRcnn):

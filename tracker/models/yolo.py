@@ -20,12 +20,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.models.boxes import best_columns, best_rows, every_class, keep_boxes
 from tracker.models.card import ModelCard
+from tracker.models.decoding.boxes import best_columns, best_rows, every_class, keep_boxes
+from tracker.models.decoding.prototypes import masks_from_prototypes
 from tracker.models.geometry import Placement
 from tracker.models.model import Model, ModelConfig
-from tracker.models.prototypes import masks_from_prototypes
-from tracker.models.session import Session
+from tracker.onnx.session import Session
 from tracker.types import Detections
 
 

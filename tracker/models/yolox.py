@@ -14,11 +14,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.models.boxes import best_rows, every_class, keep_boxes
 from tracker.models.card import ImageInput, ModelCard
+from tracker.models.decoding.boxes import best_rows, every_class, keep_boxes
 from tracker.models.geometry import Placement
 from tracker.models.model import Model, ModelConfig
-from tracker.models.session import Session
+from tracker.onnx.session import Session
 from tracker.types import Detections
 
 _STRIDES = (8, 16, 32)

@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 
 from tracker.errors import ModelError, ModelNotFoundError
 from tracker.models.card import ModelCard, read_card
+from tracker.models.families import FOLDERS
 from tracker.models.geometry import Placement, place, to_tensor
-from tracker.models.model import FOLDERS, Model, ModelConfig, Prepared
-from tracker.models.regions import by_level, choose_proposals, levels_of, search_regions, suppress_inclusive
-from tracker.models.resampling import resize_triangle
-from tracker.models.session import Session
+from tracker.models.model import Model, ModelConfig, Prepared
+from tracker.models.siammot.regions import by_level, choose_proposals, levels_of, search_regions, suppress_inclusive
+from tracker.models.siammot.resampling import resize_triangle
+from tracker.onnx.session import Session
 from tracker.types import Detections
 
 GRAPHS = FOLDERS["siammot"]

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from tracker._jit import inlined, kernel
 from tracker.errors import DetectionsError
 from tracker.masks import Masks
+from tracker.models.decoding.painting import paint_map, place_crop
 from tracker.models.geometry import Placement
-from tracker.models.painting import paint_map, place_crop
 
 
 def masks_from_prototypes(

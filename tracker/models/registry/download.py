@@ -19,9 +19,12 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import unquote, urlsplit
 
+from tracker._writing import write_whole
 from tracker.errors import ModelError, why
-from tracker.models.registry import CACHE_VARIABLE, Entry, sha256_of
-from tracker.models.transfer import Progress, Transfer, shown
+from tracker.models.registry.entry import Entry
+from tracker.models.registry.folders import CACHE_VARIABLE
+from tracker.models.registry.transfer import Progress, Transfer, shown
+from tracker.onnx.file import sha256_of
 
 _BLOCK = 1 << 20
 
@@ -105,7 +108,7 @@ def _accept(entry: Entry, part: Path) -> None:
         "licence": entry.licence, "source": entry.source,
         "pulled_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }  # fmt: skip
-    entry.file.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_whole(entry.file.with_suffix(".json"), (json.dumps(record, indent=2) + "\n").encode())
     os.replace(part, entry.file)
 
 

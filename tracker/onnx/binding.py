@@ -7,15 +7,13 @@ their addresses, which CUDA graphs need. On the CPU provider the same code runs,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.models.runtime import onnxruntime
-
-if TYPE_CHECKING:
-    from tracker.models.session import TensorSpec
+from tracker.onnx.runtime import onnxruntime
+from tracker.onnx.tensors import TensorSpec
 
 
 class Binding:

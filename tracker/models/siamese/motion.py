@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker.errors import ModelError, SnapshotError
-from tracker.masks import Masks
-from tracker.models.crops import cut_crops
-from tracker.models.followers import FOLLOWERS, Follower
 from tracker.models.registry import locate, lookup
-from tracker.models.session import SessionConfig
+from tracker.models.siamese.crops import cut_crops
+from tracker.models.siamese.followers import FOLLOWERS, Follower
+from tracker.models.siamese.rows import adopt, append, contested, meets, padded
+from tracker.onnx.devices import SessionConfig
 from tracker.types import Detections, Frame, Tracks
 
 if TYPE_CHECKING:
@@ -42,9 +42,7 @@ FOLLOW_SCORE = 0.5
 ADOPT_IOU = 0.5
 """`SiameseConfig.adopt_iou` for plans with SiamMOT's rules."""
 
-_LEAST_SIDE_PX = 2.0  # of a box that can be looked for; smaller ones count as this
 _FARTHEST_PX = 1e6
-_CLEARLY = 0.1  # by which the overlap of two tracks must grow to count
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,18 +108,18 @@ class Siamese:
         (`Detections.unlooked()`) they are all there is. A track wholly outside the picture gets no row.
         """
         memory = self.memory
-        inside = np.flatnonzero(_meets(memory.boxes, frame.width, frame.height))
+        inside = np.flatnonzero(meets(memory.boxes, frame.width, frame.height))
         boxes, scores = self._find(frame, inside)
-        contested = _contested(boxes, memory.boxes[inside], self._config.rival_iou)
-        good = np.flatnonzero(np.isfinite(boxes).all(1) & np.isfinite(scores) & ~contested)
+        rivals = contested(boxes, memory.boxes[inside], self._config.rival_iou)
+        good = np.flatnonzero(np.isfinite(boxes).all(1) & np.isfinite(scores) & ~rivals)
         boxes = np.clip(boxes[good], -_FARTHEST_PX, _FARTHEST_PX)
         rows = inside[good]
         labels = memory.labels[rows]
         if detections.looked and self._config.adopt_iou < 1:
-            boxes, scores = _adopt(boxes, scores[good], labels, detections, self._config.adopt_iou)
+            boxes, scores = adopt(boxes, scores[good], labels, detections, self._config.adopt_iou)
         else:
             scores = scores[good]
-        return _append(detections, boxes, np.clip(scores, 0.0, 1.0), labels, memory.ids[rows])
+        return append(detections, boxes, np.clip(scores, 0.0, 1.0), labels, memory.ids[rows])
 
     def follow(self, frame: Frame, tracks: Tracks) -> None:
         """Remember where the tracks are after the frame that `predict` saw, and what they look like where seen.
@@ -143,7 +141,7 @@ class Siamese:
         fresh = seen.copy()
         fresh[seen] = given.scores[source[seen]] >= self._config.refresh_score
         fresh |= seen & ~known
-        fresh &= _meets(boxes, frame.width, frame.height)
+        fresh &= meets(boxes, frame.width, frame.height)
         kept = np.flatnonzero(fresh | known)
         templates = np.zeros((len(ids), *self.follower.template_shape), np.float32)
         templates[known] = old.templates[place[known]]
@@ -174,7 +172,7 @@ class Siamese:
         fill = follower.fill(frame.image) if len(rows) else (0.0, 0.0, 0.0)
         for begin in range(0, len(rows), CHUNK):
             part = rows[begin : begin + CHUNK]
-            boxes = _padded(memory.boxes[part])
+            boxes = padded(memory.boxes[part])
             centres, sides = (boxes[:, :2] + boxes[:, 2:]) / 2, follower.search_sides(boxes)
             crops = cut_crops(frame.image, centres, sides, follower.search_px, fill, colour=follower.colour)
             scale = (follower.search_px / sides)[:, None]
@@ -190,7 +188,7 @@ class Siamese:
         templates = [np.zeros((0, *follower.template_shape), np.float32)]
         fill = follower.fill(frame.image) if len(boxes) else (0.0, 0.0, 0.0)
         for begin in range(0, len(boxes), CHUNK):
-            part = _padded(boxes[begin : begin + CHUNK])
+            part = padded(boxes[begin : begin + CHUNK])
             centres, sides = (part[:, :2] + part[:, 2:]) / 2, follower.template_sides(part)
             crops = cut_crops(frame.image, centres, sides, follower.template_px, fill, colour=follower.colour)
             templates.append(follower.describe(crops))
@@ -238,88 +236,3 @@ def motion_options(plan: Plan) -> dict[str, Any]:
     TUD-Campus with a detector on every third or fifth frame. Option motion "none" leaves it to the network alone.
     """
     return {} if plan.suppress_iou < 1 else {"follow_score": FOLLOW_SCORE}
-
-
-def _meets(boxes: NDArray[np.float32], width: int, height: int) -> NDArray[np.bool_]:
-    """Which boxes have a part in the picture."""
-    x1, y1, x2, y2 = boxes.T
-    met: NDArray[np.bool_] = (x1 < width) & (y1 < height) & (x2 > 0) & (y2 > 0)
-    return met
-
-
-def _padded(boxes: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Boxes with sides that can be looked for, around the same centres."""
-    centres, sizes = (boxes[:, :2] + boxes[:, 2:]) / 2.0, boxes[:, 2:].astype(np.float64) - boxes[:, :2]
-    half = np.maximum(sizes, _LEAST_SIDE_PX) / 2.0
-    return np.concatenate([centres - half, centres + half], 1)
-
-
-def _contested(boxes: NDArray[np.float32], before: NDArray[np.float32], rival_iou: float) -> NDArray[np.bool_]:
-    """Rows of tracks that were found where another one was, see `SiameseConfig.rival_iou`."""
-    if rival_iou >= 1:
-        return np.zeros(len(boxes), np.bool_)
-    now = _iou(boxes, boxes)
-    np.fill_diagonal(now, 0.0)
-    rivals = (now >= rival_iou) & (now > _iou(before, before) + _CLEARLY)
-    contested: NDArray[np.bool_] = np.logical_or.reduce(rivals, axis=1)
-    return contested
-
-
-def _adopt(
-    boxes: NDArray[np.float32],
-    scores: NDArray[np.float32],
-    labels: NDArray[np.int32],
-    detections: Detections,
-    least_iou: float,
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Rows with the boxes of the detections that they overlap best, and the mean of both scores (see the config).
-
-    Best pairs come first; each detection serves one row. A row that finds none keeps its box and half of its score.
-    """
-    boxes, scores = boxes.copy(), scores / np.float32(2)
-    iou = _iou(boxes, detections.boxes)
-    iou[labels[:, None] != detections.labels[None]] = 0.0
-    while iou.size and iou.max() >= least_iou:
-        i, j = np.unravel_index(int(iou.argmax()), iou.shape)
-        boxes[i], scores[i] = detections.boxes[j], scores[i] + detections.scores[j] / np.float32(2)
-        iou[i], iou[:, j] = 0.0, 0.0
-    return boxes, scores
-
-
-def _iou(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(N, M) of boxes; 0 without area."""
-    corner = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])
-    shared = np.prod(np.maximum(corner, 0.0), axis=2)
-    areas = [np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (a, b)]
-    iou: NDArray[np.float32] = shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, np.float32(1e-9))
-    return iou
-
-
-def _append(
-    detections: Detections,
-    boxes: NDArray[np.float32],
-    scores: NDArray[np.float32],
-    labels: NDArray[np.int32],
-    ids: NDArray[np.int64],
-) -> Detections:
-    """Detections with the rows of tracks behind them."""
-    n, k, masks = len(detections), len(ids), detections.masks
-    before = np.full(n, -1) if detections.track_ids is None else detections.track_ids
-    middle: NDArray[np.float32] = (boxes[:, :2] + boxes[:, 2:]) * np.float32(0.5)
-
-    def lengthened(own: NDArray[np.float32] | None, rows: NDArray[np.float32] | None = None) -> Any:
-        if own is None:
-            return None
-        return np.concatenate([own, np.zeros((k, own.shape[1]), np.float32) if rows is None else rows])
-
-    return replace(
-        detections,
-        boxes=np.concatenate([detections.boxes, boxes]),
-        scores=np.concatenate([detections.scores, scores]),
-        labels=np.concatenate([detections.labels, labels]),
-        track_ids=np.concatenate([before, ids]),
-        masks=None if masks is None else Masks.join([masks, Masks.empty(masks.height, masks.width, k)]),
-        embeddings=lengthened(detections.embeddings),
-        centres=lengthened(detections.centres, middle),
-        offsets=lengthened(detections.offsets),
-    )

@@ -1,8 +1,8 @@
 """One file over the network, going on from where an earlier try was cut.
 
 Addresses are https only; http is allowed to this machine itself. Proxies and certificates are those of the standard
-library (`HTTPS_PROXY`, `NO_PROXY`, `SSL_CERT_FILE`). What a server sends proves nothing: `tracker.models.download`
-compares the SHA-256.
+library (`HTTPS_PROXY`, `NO_PROXY`, `SSL_CERT_FILE`). What a server sends proves nothing: `download` compares
+the SHA-256.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener, getproxies, proxy_bypass
 
 from tracker.errors import ModelError
-from tracker.models.registry import Entry
+from tracker.models.registry.entry import Entry
 
 HUB_VARIABLE = "HF_ENDPOINT"
 

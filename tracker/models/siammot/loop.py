@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from tracker.formats.mot import MotRows
 from tracker.models.geometry import Placement
 from tracker.models.model import Prepared
-from tracker.models.siammot import SiamMot
-from tracker.models.siammot_graphs import SiamMotGraphs
+from tracker.models.siammot.graphs import SiamMotGraphs
+from tracker.models.siammot.stream import SiamMot
 from tracker.types import Detections, Flow, Frame, Tracks
 
 __all__ = ["Ahead", "SiamMotMotion", "Unrefined"]
@@ -78,7 +78,7 @@ class SiamMotMotion:
         search_frames: see `SiamMot.follow`.
         public: detections of each frame that take the place of proposals, such as a MOTChallenge `det.txt`; their
             scores do not count.
-        flow: moves tracks before they are searched for.
+        flow: moves tracks before they are searched for; not beside a search that moves them itself.
         look: asked for each frame that went through the trunk, in order, whether to detect on it, such as
             `tracker.pipeline.every(3)`; on the others tracks are searched for all the same.
     """
@@ -110,6 +110,7 @@ class SiamMotMotion:
         return self.stream.look(
             detections.outputs,
             detections.placement,
+            time_s=frame.time_s,
             public=None if self._public is None else self._public.detections(frame.index).boxes,
             flow=None if self._flow is None else self._flow.update(frame),
             fresh=self._look(frame),

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from tests.models import graphs
 from tracker.errors import ModelError, ProviderError
 from tracker.models import DEVICES, Session, SessionConfig, open_model
-from tracker.models.devices import Device
+from tracker.onnx.devices import Device
 
 
 @pytest.mark.parametrize("shape", [(2, 3), ("batch", 3)])

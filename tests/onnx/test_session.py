@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from tests.models import graphs
 from tracker.errors import ModelError, ModelNotFoundError, ProviderError
 from tracker.models import DEVICES, Session, SessionConfig
-from tracker.models.session import Device
+from tracker.onnx.devices import Device
 
 HAS_GPU = DEVICES["cuda"].present()
 

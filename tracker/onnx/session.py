@@ -9,40 +9,25 @@ Outputs are new arrays in every run: they belong to the caller, and a later run 
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.errors import ModelError, ModelNotFoundError, ProviderError, why
-from tracker.models.binding import Binding
-from tracker.models.devices import AUTO, DEVICES, Device, SessionConfig
-from tracker.models.runtime import one_line, onnxruntime, quiet
-
-__all__ = ["AUTO", "DEVICES", "Device", "Session", "SessionConfig", "TensorSpec"]
+from tracker.errors import ModelError, ProviderError
+from tracker.onnx.binding import Binding
+from tracker.onnx.devices import AUTO, DEVICES, SessionConfig
+from tracker.onnx.file import model_file, sha256_of
+from tracker.onnx.runtime import one_line, onnxruntime, quiet
+from tracker.onnx.tensors import kind_of, spec_of
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class TensorSpec:
-    """One input or output of a graph; a free dimension is None."""
-
-    name: str
-    shape: tuple[int | None, ...]
-    dtype: np.dtype[Any]
-
-    def __str__(self) -> str:
-        return f"{self.name} [{', '.join('?' if n is None else str(n) for n in self.shape)}]"
 
 
 class Session:
@@ -85,9 +70,8 @@ class Session:
             raise ProviderError(f"expected a device of auto, {', '.join(DEVICES)}, got {config.device!r}")
         _check_tunings(config)
         self.config = config
-        self.path = _model_file(path)
-        with self.path.open("rb") as file:
-            self.sha256 = _sha256(file)
+        self.path = model_file(path)
+        self.sha256 = sha256_of(self.path)
         self._graph: str | bytes = str(self.path) if change is None else change(self.path.read_bytes())
         start = perf_counter()
         self.device, self.whole, self._session = self._open(config)
@@ -96,8 +80,8 @@ class Session:
         self.providers: list[str] = self._session.get_providers()
         self.nodes = _nodes(self._session)
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
-        self.inputs = {t.name: _spec(t) for t in self._session.get_inputs()}
-        self.outputs = {t.name: _spec(t) for t in self._session.get_outputs()}
+        self.inputs = {t.name: spec_of(t) for t in self._session.get_inputs()}
+        self.outputs = {t.name: spec_of(t) for t in self._session.get_outputs()}
         self._turn = threading.Lock()
         self._replayed = self._recorded() if config.cuda_graph and self.device != "cpu" else None
 
@@ -251,30 +235,12 @@ class Session:
         if tensors.keys() != self.inputs.keys():
             raise ModelError(f"expected inputs {', '.join(self.inputs)}, got {', '.join(tensors) or 'none'}")
         for name, spec in self.inputs.items():
-            shape, dtype = _kind(tensors[name])
+            shape, dtype = kind_of(tensors[name])
             fits = len(shape) == len(spec.shape) and all(
                 want is None or want == got for want, got in zip(spec.shape, shape, strict=True)
             )
             if not fits or dtype != spec.dtype:
                 raise ModelError(f"expected input {spec} {spec.dtype}, got {list(shape)} {dtype}")
-
-
-# ---------------------------------------------------------------------- files and specs
-
-
-def _model_file(path: str | os.PathLike[str]) -> Path:
-    file = Path(path)
-    if file.is_dir():
-        raise ModelError(f"expected an ONNX file, got the folder {file}")
-    try:
-        size = file.stat().st_size
-    except FileNotFoundError:
-        raise ModelNotFoundError(f"no model file {file}") from None
-    except OSError as reason:
-        raise ModelError(f"model file {file} cannot be read ({why(reason)})") from None
-    if size == 0:
-        raise ModelError(f"model file {file} is empty; download or export it again")
-    return file
 
 
 def _check_tunings(config: SessionConfig) -> None:
@@ -295,31 +261,3 @@ def _nodes(session: Any) -> dict[str, int]:
     for part in session.get_provider_graph_assignment_info():
         counts[part.ep_name] += len(part.get_nodes())
     return dict(counts)
-
-
-def _sha256(file: Any) -> str:
-    digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
-
-
-_DTYPES = {
-    "tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64,
-    "tensor(uint8)": np.uint8, "tensor(int8)": np.int8, "tensor(int32)": np.int32, "tensor(int64)": np.int64,
-    "tensor(bool)": np.bool_,
-}  # fmt: skip
-
-
-def _kind(tensor: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and dtype of an array or a held value."""
-    if isinstance(tensor, np.ndarray):
-        return tensor.shape, tensor.dtype
-    return tuple(tensor.shape()), np.dtype(_DTYPES[tensor.data_type()])
-
-
-def _spec(node: Any) -> TensorSpec:
-    if node.type not in _DTYPES:
-        raise ModelError(f"expected tensors of numbers, got {node.type} for {node.name}")
-    shape = tuple(n if isinstance(n, int) and n >= 0 else None for n in node.shape)
-    return TensorSpec(node.name, shape, np.dtype(_DTYPES[node.type]))

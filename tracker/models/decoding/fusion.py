@@ -3,10 +3,9 @@
 The decision is made as if logits and votes had been upsampled bilinearly to source pixels, but nearly all of that work
 is spared: where the four corners of a cell of the network's map agree, every pixel between them agrees too (a class
 that is largest at four points is largest in any mean of them, and the region nearest to a centre is convex). What comes
-out are runs of equal pixels, not a map. `voting` and `runs` have the kernels.
+out are runs of equal pixels, not a map. `centres`, `voting` and `runs` have the kernels.
 
-Source: Panoptic-DeepLab, arXiv:1911.10194, section 3.3, with the rules of deeplab2's post-processing; Panoptic
-Segmentation, arXiv:1801.00868, section 4 (`merge_instances`).
+Source: Panoptic-DeepLab, arXiv:1911.10194, section 3.3, with the rules of deeplab2's post-processing.
 """
 
 from __future__ import annotations
@@ -20,12 +19,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from tracker.errors import ModelError
 from tracker.masks import Masks
-from tracker.models.runs import STUFF_THERE, Runs, cut_runs, measure_runs, paint_runs
-from tracker.models.voting import find_centres, key_runs, spread_centres
-from tracker.types import Detections, Panoptic
-
-LEAST_SEEN = 0.5
-"""Share of an instance's pixels that others leave it; one with less is not in a merged picture."""
+from tracker.models.decoding.centres import find_centres, spread_centres
+from tracker.models.decoding.runs import STUFF_THERE, Runs, cut_runs, measure_runs, paint_runs
+from tracker.models.decoding.voting import key_runs
+from tracker.models.geometry import Placement
+from tracker.types import Panoptic
 
 Axis = tuple[NDArray[np.int32], NDArray[np.float32]]
 """For every pixel along one side of the picture: the map cell before its centre, and how far it is towards the next."""
@@ -128,6 +126,12 @@ def map_axis(pixels: int, cells: int, factor: float, offset: float) -> Axis:
     return first, (place - first).astype(np.float32)
 
 
+def frame_axes(placement: Placement, height: int, width: int, *, corners: bool = False) -> tuple[Axis, Axis]:
+    """Where a frame's rows and columns stand on a map (height, width) that covers the network's whole input."""
+    ax, bx, ay, by = placement.on_map(width, height, corners=corners)
+    return map_axis(placement.source[1], height, ay, by), map_axis(placement.source[0], width, ax, bx)
+
+
 def fuse(
     semantic: NDArray[np.float32],
     heat: NDArray[np.float32],
@@ -200,25 +204,4 @@ def paint(
     picture = Panoptic(np.empty(fused.runs.shape, np.uint8), np.empty(fused.runs.shape, np.int32))
     tables = class_of.reshape(-1), row_of.reshape(-1)
     paint_runs(fused.runs, *tables, semantic, things, rows, columns, picture.classes, picture.rows)
-    return picture
-
-
-def merge_instances(found: Detections, stuff: Panoptic) -> Panoptic:
-    """Instances over stuff: a new picture, in which the earlier (better) detection keeps a pixel.
-
-    One of which at most half is left by those before it is not in the picture.
-
-    Args:
-        found: with masks, best first; its labels are classes of the picture.
-        stuff: what is seen where no instance is.
-    """
-    assert found.masks is not None
-    picture = Panoptic(stuff.classes.copy(), stuff.rows.copy())
-    for i, label in enumerate(found.labels):
-        crop, (x0, y0, x1, y1) = found.masks.crop(i), found.masks.rects[i]
-        taken = picture.rows[y0:y1, x0:x1]
-        free = crop & (taken == 0)
-        if free.sum() > LEAST_SEEN * crop.sum():
-            taken[free] = i + 1
-            picture.classes[y0:y1, x0:x1][free] = label
     return picture

@@ -10,7 +10,7 @@ proposals and tracks together; and after the tracker decided, templates of the t
 motion the box head alone finds a track again, from where it was seen last, as Tracktor does, or from where optical flow
 moved it: the baselines of the paper's Table 1.
 
-In the frame loop it is `tracker.models.siammot_loop` that calls these steps.
+In the frame loop it is `tracker.models.siammot.loop` that calls these steps.
 Source: SiamMOT, arXiv:2105.11595, and the authors' code (`spec/siammot.md`).
 """
 
@@ -18,44 +18,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.errors import DetectionsError, ModelNotFoundError, SnapshotError
+from tracker.errors import ConfigError, DetectionsError, ModelNotFoundError, SnapshotError
 from tracker.models.geometry import Placement
-from tracker.models.model import open_model
-from tracker.models.siammot_graphs import GRAPHS, SiamMotGraphs, to_half_open, to_legacy
+from tracker.models.opening import open_model
+from tracker.models.siammot.graphs import GRAPHS, SiamMotGraphs, to_half_open, to_legacy
+from tracker.models.siammot.memory import SEARCHES, Memory, new_speeds
 from tracker.types import Detections, Flow, Frame, Tracks, TrackState
 
-__all__ = ["GRAPHS", "Memory", "SiamMot", "median_flow", "open_siammot"]
+__all__ = ["SiamMot", "median_flow", "open_siammot"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Memory:
-    """What is known of every live track, coasting ones included; row i of each field is track i.
-
-    Attributes:
-        ids: (T,) int64.
-        boxes: (T, 4) float32, network pixels, legacy convention: where each is searched for.
-        labels: (T,) int64, class index.
-        held: templates, where the graphs run; of no track where motion is not learned.
-        seen: so many of the first tracks were seen in the last frame.
-    """
-
-    ids: NDArray[np.int64]
-    boxes: NDArray[np.float32]
-    labels: NDArray[np.int64]
-    held: Any
-    seen: int = 0
-
-    @property
-    def templates(self) -> NDArray[np.float32]:
-        """(T, C, side, side): features of each track where it was seen last; fetched from the device."""
-        array: NDArray[np.float32] = self.held if isinstance(self.held, np.ndarray) else self.held.numpy()
-        return array
+_DUMPED = ("ids", "boxes", "labels", "templates", "speeds", "steps", "unseen_s")
 
 
 class SiamMot:
@@ -65,32 +43,39 @@ class SiamMot:
         model: the graphs.
         learned: the track head finds tracks again, and a row scores the mean of its visibility and the class score.
             Otherwise track head and templates stay out of it, and the class score is all.
-        search_predicted: a track out of sight is searched for where it was found last, however unsurely, as in the
-            paper; otherwise where it was seen last, as in the authors' code. Its template is the same.
+        search: where tracks are searched for, one of `SEARCHES`.
 
     Attributes:
         model: the graphs.
         memory: of the live tracks.
+
+    Raises:
+        ConfigError: another `search`.
     """
 
-    def __init__(self, model: SiamMotGraphs, *, learned: bool = True, search_predicted: bool = False) -> None:
+    def __init__(self, model: SiamMotGraphs, *, learned: bool = True, search: str = "seen") -> None:
+        if search not in SEARCHES:
+            raise ConfigError(f"expected a search of {', '.join(SEARCHES)}, got {search!r}")
         self.model = model
         self._learned = learned
-        self._search_predicted = search_predicted
+        self._search_place = search
         self.reset()
 
     def reset(self) -> None:
         """Forget all tracks, as before a new video."""
-        none = np.zeros(0, np.int64)
-        self.memory = Memory(none, np.zeros((0, 4), np.float32), none, self.model.no_templates)
+        self.memory = Memory.empty(self.model.no_templates)
+        self._time_s: float | None = None
         self._outputs: Mapping[str, Any] = {}
         self._last: Detections | None = None
         self._rows = np.zeros((0, 4), np.float32)
 
     def __call__(self, frame: Frame | NDArray[np.uint8], **options: Any) -> Detections:
         """One frame, or a bare image (H, W, 3) uint8 BGR: the trunk, then `look` with its options."""
-        image = frame.image if isinstance(frame, Frame) else Frame(0, 0.0, frame).image
-        tensors, placement = self.model.preprocess(image)
+        if isinstance(frame, Frame):
+            options = {"time_s": frame.time_s, **options}
+        else:
+            frame = Frame(0, 0.0, frame)
+        tensors, placement = self.model.preprocess(frame.image)
         return self.look(self.model.infer(tensors), placement, **options)
 
     def look(
@@ -98,6 +83,7 @@ class SiamMot:
         outputs: Mapping[str, Any],
         placement: Placement,
         *,
+        time_s: float | None = None,
         public: NDArray[np.float32] | None = None,
         flow: Flow | None = None,
         fresh: bool = True,
@@ -107,6 +93,7 @@ class SiamMot:
         Args:
             outputs: of the trunk.
             placement: of the frame.
+            time_s: of the frame; None is one second after the last one.
             public: (N, 4) xyxy source pixels: given boxes instead of the network's own proposals. They are scored and
                 refined all the same.
             flow: from the frame before: tracks that were seen there are searched for where it moved them.
@@ -116,6 +103,7 @@ class SiamMot:
             Fresh detections (`track_ids` -1), by class and proposal, then one row for each remembered track: its
             refined box and its score. Source pixels; boxes of an amodal network may leave the frame.
         """
+        self._pass_time(time_s)
         model, memory = self.model, self.memory
         if not fresh:
             proposals = np.zeros((0, 4), np.float32)
@@ -141,6 +129,13 @@ class SiamMot:
             looked=fresh,
         )
         return self._last
+
+    def _pass_time(self, time_s: float | None) -> None:
+        """The memory goes on to the time of the next frame."""
+        last = self._time_s
+        self._time_s = (0.0 if last is None else last + 1) if time_s is None else time_s
+        if last is not None:
+            self.memory = self.memory.after(max(0.0, self._time_s - last))
 
     def _search(
         self, outputs: Mapping[str, Any], places: NDArray[np.float32]
@@ -174,31 +169,40 @@ class SiamMot:
         old = self.memory
         kept = np.flatnonzero(np.isin(old.ids, tracks.ids[searched]))
         boxes = self._rows[tracks.source[seen]]
-        before = self._rows[len(self._rows) - len(old.ids) :] if self._search_predicted else old.boxes
+        before = self._rows[len(self._rows) - len(old.ids) :] if self._search_place == "found" else old.boxes
+        speeds, steps = new_speeds(old, tracks.ids[seen], boxes)
+        if self._search_place != "moving":
+            speeds[:] = 0
         self.memory = Memory(
             np.concatenate([tracks.ids[seen], old.ids[kept]]),
             np.concatenate([boxes, before[kept]]),
             np.concatenate([tracks.labels[seen].astype(np.int64), old.labels[kept]]),
             self.model.remember(self._outputs, boxes, old.held, kept) if self._learned else old.held,
+            np.concatenate([speeds, old.speeds[kept]]),
+            np.concatenate([steps, old.steps[kept]]),
+            np.concatenate([np.zeros(len(boxes), np.float32), old.unseen_s[kept]]),
             len(boxes),
         )
 
     def dump(self) -> dict[str, NDArray[Any]]:
         """The memory, as plain arrays."""
         memory = self.memory
-        return {"ids": memory.ids, "boxes": memory.boxes, "labels": memory.labels, "templates": memory.templates}
+        return {name: getattr(memory, name) for name in _DUMPED}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Remember what `dump` gave, as before the next frame of its stream; nobody was seen in the last one.
+        """Remember what `dump` gave, as before the next frame of its stream; no time passes until then.
 
         Raises:
-            SnapshotError: the memory of another network. The own one stays.
+            SnapshotError: the memory of another network or version. The own one stays.
         """
+        if not arrays.keys() >= set(_DUMPED):
+            raise SnapshotError(f"expected {', '.join(_DUMPED)}, got {', '.join(arrays)}; was it an earlier version?")
         tracks, shape = len(arrays["ids"]) if self._learned else 0, self.model.no_templates.shape[1:]
         if arrays["templates"].shape != (tracks, *shape):
             got = arrays["templates"].shape
             raise SnapshotError(f"expected templates of shape {(tracks, *shape)}, got {got}; was it another network?")
-        self.memory = Memory(arrays["ids"], arrays["boxes"], arrays["labels"], arrays["templates"])
+        fields: dict[str, Any] = {name: arrays[name] for name in _DUMPED if name != "templates"}
+        self.memory, self._time_s = Memory(**fields, held=arrays["templates"]), None
 
 
 def median_flow(flow: Flow, boxes: NDArray[np.float32]) -> NDArray[np.float32]:

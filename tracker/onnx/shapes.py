@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 
 from tracker.errors import ModelError
-from tracker.models.protobuf import change_fields, field_places, read_fields, write_field
+from tracker.onnx.protobuf import change_fields, field_places, read_fields, write_field
 
 # Protobuf field numbers of onnx.proto
 _GRAPH = 7  # of ModelProto
