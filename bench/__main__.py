@@ -37,36 +37,52 @@ One whose figures depend on the process (`REPEATS`) runs in as many fresh ones, 
 def main(words: list[str] | None = None) -> int:
     """Run one benchmark; returns the exit code: 0, or 2 with one line on stderr."""
     words = sys.argv[1:] if words is None else words
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("what", choices=sorted(BENCHMARKS))
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description="Measure. bench/README.md says what each figure means; WHAT --help the flags.",
+    )
+    parser.add_argument("what", choices=sorted(BENCHMARKS), metavar="WHAT", help=", ".join(sorted(BENCHMARKS)))
     if not words or words[0] not in BENCHMARKS:
         parser.parse_args(words[:1])  # prints help or the error, and exits
-    what = words[0]
+    what, *typed = words
     module = importlib.import_module(BENCHMARKS[what])
-    options = argparse.ArgumentParser(prog=f"python -m bench {what}", description=module.__doc__)
+    options = argparse.ArgumentParser(
+        prog=f"python -m bench {what}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     module.add_arguments(options)
     from bench.result import BenchError
-    from tracker.errors import TrackerError
+    from tracker.errors import TrackerError, why
 
-    if what != "report":
-        options.add_argument("-o", "--output", type=Path, default=Path("out", "bench", f"{what}.json"), metavar="FILE")
-        options.add_argument("--repeats", type=int, help="runs in fresh processes; their tracks must agree")
-    arguments = options.parse_args(words[1:])
-    if what != "report" and arguments.repeats is None:
-        arguments.repeats = 1 if getattr(arguments, "quick", False) else getattr(module, "REPEATS", 1)
     try:
         if what == "report":
-            module.execute(arguments)
-        elif arguments.repeats > 1:
-            from bench.repeat import repeat
-
-            repeat(what, words[1:], arguments.repeats, arguments.output)
+            module.execute(options.parse_args(typed))
         else:
-            run_once(what, module, arguments, words[1:])
-    except (BenchError, TrackerError, OSError) as reason:
+            measure(what, module, options, typed)
+    except (BenchError, TrackerError) as reason:
         print(f"error: {reason}", file=sys.stderr)
         return 2
+    except OSError as reason:
+        print(f"error: {reason.filename}: {why(reason)}" if reason.filename else f"error: {reason}", file=sys.stderr)
+        return 2
     return 0
+
+
+def measure(what: str, module: ModuleType, options: argparse.ArgumentParser, typed: list[str]) -> None:
+    """A benchmark in this process, or in several fresh ones."""
+    from bench.flags import at_least_one
+    from bench.repeat import repeat
+
+    options.add_argument("-o", "--output", type=Path, default=Path("out", "bench", f"{what}.json"), metavar="FILE")
+    options.add_argument(
+        "--repeats", type=at_least_one, metavar="N", help="runs in fresh processes; their tracks must agree"
+    )
+    arguments = options.parse_args(typed)
+    if arguments.repeats is None:
+        arguments.repeats = 1 if getattr(arguments, "quick", False) else getattr(module, "REPEATS", 1)
+    if arguments.repeats > 1:
+        repeat(what, typed, arguments.repeats, arguments.output)
+    else:
+        run_once(what, module, arguments, typed)
 
 
 def run_once(what: str, module: ModuleType, arguments: argparse.Namespace, typed: list[str]) -> None:

@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.competitors import PEERS, Competitor, Digest, box_systems, installed_peers, ours, prototype, reading
+from bench.competitors import Competitor, Digest, box_systems, ours, prototype, reading
+from bench.flags import at_least_one
+from bench.peers import PEERS, installed_peers
 from bench.result import BenchError, Row, ratios, summary
 from bench.scenes import Scene, crowd, heap, recorded
 from bench.timing import CHUNK, COLD_MEGABYTES, SETTLE, Lane, clock_ns, run_cold, run_warm
@@ -29,25 +31,24 @@ CHECK_S = 1.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of this benchmark."""
-    parser.add_argument("--sizes", type=int, nargs="*", default=list(FRAMES), help="objects of the synthetic crowds")
-    parser.add_argument("--noisy", type=int, nargs="*", default=[10, 100, 300], help="objects of crowds with ghosts")
-    parser.add_argument("--heaps", type=int, nargs="*", default=[100], help="objects of the heaps; ours only")
+    parser.add_argument(
+        "--sizes", type=at_least_one, nargs="*", default=list(FRAMES), help="objects of the synthetic crowds"
+    )
+    parser.add_argument(
+        "--noisy", type=at_least_one, nargs="*", default=[10, 100, 300], help="objects of crowds with ghosts"
+    )
+    parser.add_argument("--heaps", type=at_least_one, nargs="*", default=[100], help="objects of the heaps; ours only")
     parser.add_argument("--detections", type=Path, help="folder of MOTChallenge detections, or one file")
     parser.add_argument("--sequences", nargs="*", help="names of those to run; by default all")
     parser.add_argument("--trackers", nargs="*", default=box_systems(), help="systems of ours")
     parser.add_argument("--prototype", type=Path, help="folder with the hand-written floor (floor2.py)")
     parser.add_argument("--peers", nargs="*", default=list(PEERS), help="packages to compare with; none: ours only")
     parser.add_argument("--modes", nargs="*", default=["warm", "cold"], choices=["warm", "cold"])
-    parser.add_argument("--frames", type=int, help="at most so many per scene")
+    parser.add_argument("--frames", type=at_least_one, help="at most so many per scene")
 
 
 def execute(arguments: argparse.Namespace) -> tuple[list[Row], list[str]]:
     """Measure; returns rows and notes."""
-    unknown = set(arguments.trackers) - set(box_systems())
-    if unknown:
-        raise BenchError(
-            f"no system {sorted(unknown)[0]!r} that needs boxes only; there are {', '.join(box_systems())}"
-        )
     mine = [ours(name) for name in arguments.trackers]
     mine += [reading(competitor) for competitor in mine]
     peers, notes = installed_peers(arguments.peers)
@@ -83,11 +84,11 @@ def _scenes(
 
 def _check(competitor: Competitor, scene: Scene) -> dict[str, Any]:
     """An untimed run: warms up, and says what the competitor finds. A slow peer is stopped after some seconds."""
-    update, digest = competitor.make(), Digest(competitor)
+    update, digest = competitor.make(), Digest(competitor, scene)
     end = time.monotonic() + CHECK_S
     for number, given in enumerate(competitor.prepare(scene)):
-        digest.add(update(*given))
-        if competitor.tables is None and number >= CHUNK and time.monotonic() > end:
+        digest.add(update(*given), given)
+        if not competitor.own and number >= CHUNK and time.monotonic() > end:
             break
     figures = digest.figures()
     if figures["reported"] == 0:
@@ -105,7 +106,7 @@ def _measure(scene: Scene, competitors: list[Competitor], mode: str, checks: dic
     (run_warm if mode == "warm" else run_cold)(lanes, first)
     chunks: dict[str, NDArray[np.float64]] = {}
     for competitor, lane in zip(competitors, lanes, strict=True):
-        if competitor.tables is not None:  # the first one of ours is `update` alone
+        if competitor.own:  # the first one of ours is `update` alone
             chunks.setdefault(competitor.like, np.array(lane.chunks_ns))
     rows = []
     for competitor, lane in zip(competitors, lanes, strict=True):
@@ -119,7 +120,7 @@ def _measure(scene: Scene, competitors: list[Competitor], mode: str, checks: dic
             "us": summary(lane.frames_ns),
             **checks[competitor.name],
         }
-        if competitor.tables is None and competitor.like in chunks:
+        if not competitor.own and competitor.like in chunks:
             row["times_ours"] = ratios(chunks[competitor.like][: len(lane.chunks_ns)], np.array(lane.chunks_ns))
         rows.append(row)
     return rows

@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 from time import perf_counter_ns
 
+from bench.flags import at_least_one
 from bench.result import BenchError, Row, summary
 from bench.workload import add_flags, scene_name, settle
 
@@ -25,7 +26,9 @@ MODES = ("first-ever", "cached")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of this benchmark."""
     add_flags(parser, frames=300)
-    parser.add_argument("--starts", type=int, default=5, help="starts with warm caches; with empty ones a third of it")
+    parser.add_argument(
+        "--starts", type=at_least_one, default=5, help="starts with warm caches; with empty ones a third of it"
+    )
     parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
 
 

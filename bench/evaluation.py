@@ -13,12 +13,15 @@ import io
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.flags import at_least_one
+from bench.peers import open_installed
 from bench.result import BenchError, Row, ratios, summary
 from bench.timing import time_calls
 from tracker.evaluation import Clear, Hota, Identity, Objects, compare_boxes
@@ -59,12 +62,12 @@ class Case:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of this benchmark."""
-    parser.add_argument("--frames", type=int, default=1050, help="of the synthetic sequence")
-    parser.add_argument("--objects", type=int, default=45, help="per frame of it")
+    parser.add_argument("--frames", type=at_least_one, default=1050, help="of the synthetic sequence")
+    parser.add_argument("--objects", type=at_least_one, default=45, help="per frame of it")
     parser.add_argument("--gt", type=Path, help="a file of MOTChallenge ground truth, instead")
     parser.add_argument("--pred", type=Path, help="the results to score against it")
     parser.add_argument("--peers", nargs="*", default=list(PEERS), help="packages to compare with; none: ours only")
-    parser.add_argument("--rounds", type=int, default=40, help="at most so many measurements of each")
+    parser.add_argument("--rounds", type=at_least_one, default=40, help="at most so many measurements of each")
 
 
 def execute(arguments: argparse.Namespace) -> tuple[list[Row], list[str]]:
@@ -75,17 +78,10 @@ def execute(arguments: argparse.Namespace) -> tuple[list[Row], list[str]]:
         case = synthetic(arguments.frames, arguments.objects)
     else:
         case = recorded(arguments.gt, arguments.pred)
-    notes, peers = [], []
-    for name in arguments.peers:
-        if name not in PEERS:
-            raise BenchError(f"no peer {name!r}; there are {', '.join(PEERS)}")
-        try:
-            peers.append((name, PEERS[name](case)))
-        except ModuleNotFoundError as error:
-            notes.append(f"{name} is absent: {error}")
+    peers, notes = open_installed({name: partial(opens, case) for name, opens in PEERS.items()}, arguments.peers)
     rows: list[Row] = []
     for mode, own in ours(case).items():
-        calls = {OURS: own, **{name: calls[mode] for name, calls in peers}}
+        calls = {OURS: own, **{name: calls[mode] for name, calls in peers.items()}}
         rows += _measure(case, mode, calls, arguments.rounds)
     if arguments.gt is not None:
         notes.append("true pedestrians that count against all results; results on distractors stay in")

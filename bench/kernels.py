@@ -9,17 +9,21 @@ from __future__ import annotations
 import argparse
 import importlib
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.flags import at_least_one
+from bench.peers import open_installed
 from bench.result import BenchError, Row, ratios, summary
 from bench.scenes import crowd
 from bench.timing import time_calls
 from tracker.association.matching import match_exact, match_greedy
 from tracker.association.motion import MOTIONS, correct, predict
+from tracker.association.pairs import find_pairs
 from tracker.association.plan import Plan, Stage
 from tracker.association.state import (
     BOX,
@@ -38,12 +42,8 @@ from tracker.association.state import (
     X,
 )
 
-try:
-    from tracker.association.pairs import find_pairs
-except ModuleNotFoundError:  # where the search still lives with the cues
-    from tracker.association.cues import find_pairs
-
 GATE = 0.2
+PEERS = ("lap", "scipy.optimize", "filterpy.kalman")
 _FILTERPY_MOST = 300
 
 
@@ -97,18 +97,13 @@ class Problem:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of this benchmark."""
-    parser.add_argument("--sizes", type=int, nargs="*", default=[10, 100, 300, 1000], help="objects")
-    parser.add_argument("--rounds", type=int, default=200, help="at most so many measurements of each")
+    parser.add_argument("--sizes", type=at_least_one, nargs="*", default=[10, 100, 300, 1000], help="objects")
+    parser.add_argument("--rounds", type=at_least_one, default=200, help="at most so many measurements of each")
 
 
 def execute(arguments: argparse.Namespace) -> tuple[list[Row], list[str]]:
     """Measure; returns rows and notes."""
-    modules, notes = {}, []
-    for name in ("lap", "scipy.optimize", "filterpy.kalman"):
-        try:
-            modules[name] = importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            notes.append(f"{name} is absent: {error}")
+    modules, notes = open_installed({name: partial(importlib.import_module, name) for name in PEERS}, PEERS)
     rows: list[Row] = []
     for count in arguments.sizes:
         problem = Problem(count)

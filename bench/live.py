@@ -15,10 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.accelerator import Sampler, nvml
 from bench.result import BenchError, Row, summary
 from bench.stages import Timed, Times
-from bench.timing import quiet_collector
 from bench.workload import Case, add_flags, cases, play, warm_up
 from tracker.sources.live import LiveSource
 
@@ -50,7 +48,7 @@ def measure(case: Case, fps: float, seconds: float) -> list[Row]:
     times = Times()
     network = Timed(case.model, times, bound=case.bound)
     arriving = max(1, round(fps * seconds))
-    with quiet_collector(), Sampler(nvml() if case.bound else None) as sampler:
+    with case.measured() as sampler:
         source = LiveSource(f"{case.scene} at {fps:g} fps", PacedCapture(images, fps, arriving))
         report, digest = play(case, network, frames=arriving, overlap=False, times=times, source=source)
     if report.frames + report.dropped != arriving:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.flags import at_least_one
 from bench.result import BenchError, Row, ratios, summary
 from bench.scenes import HEIGHT, WIDTH, moved, people
 from bench.timing import time_calls
@@ -21,8 +22,8 @@ from tracker.masks import Masks, label_map_iou
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of this benchmark."""
-    parser.add_argument("--sizes", type=int, nargs="*", default=[20, 50, 100], help="instances per frame")
-    parser.add_argument("--rounds", type=int, default=40, help="at most so many measurements of each")
+    parser.add_argument("--sizes", type=at_least_one, nargs="*", default=[20, 50, 100], help="instances per frame")
+    parser.add_argument("--rounds", type=at_least_one, default=40, help="at most so many measurements of each")
 
 
 def execute(arguments: argparse.Namespace) -> tuple[list[Row], list[str]]:

@@ -12,10 +12,8 @@ from time import perf_counter_ns
 
 import numpy as np
 
-from bench.accelerator import Sampler, nvml
 from bench.result import BenchError, Row, ratios, summary
 from bench.stages import Timed, Times, run_bare
-from bench.timing import quiet_collector
 from bench.workload import Case, add_flags, cases, warm_up
 
 REPEATS = 5
@@ -43,7 +41,7 @@ def measure(case: Case) -> list[Row]:
     times, calls, bare = Times(), [], []
     network = Timed(case.model, times, bound=case.bound)
     digest, objects = hashlib.sha256(), 0
-    with quiet_collector(), Sampler(nvml() if case.bound else None) as sampler:
+    with case.measured() as sampler:
         for image in islice(cycle(images), count):
             start = perf_counter_ns()
             with times.time("preprocess"):

@@ -16,10 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from bench.accelerator import Sampler, nvml
+from bench.flags import at_least_one
 from bench.result import BenchError, Row, summary
 from bench.stages import Timed, Times
-from bench.timing import quiet_collector
 from bench.workload import Case, add_flags, cases, outputs, warm_up
 from tracker.sources import Source, open_source
 from tracker.streams import Stream, Streams, takes_batches
@@ -32,7 +31,7 @@ _PATIENCE_S = 300.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of this benchmark."""
     add_flags(parser, frames=50)
-    parser.add_argument("--streams", type=int, nargs="+", default=[1, 2, 4, 8])
+    parser.add_argument("--streams", type=at_least_one, nargs="+", default=[1, 2, 4, 8])
 
 
 def execute(arguments: argparse.Namespace) -> tuple[list[Row], list[str]]:
@@ -62,8 +61,7 @@ def measure(case: Case, count: int, most: int) -> Row:
     digests = []
     with ExitStack() as stack:
         streams = stack.enter_context(Streams(network, max_batch=most))
-        stack.enter_context(quiet_collector())
-        sampler = stack.enter_context(Sampler(nvml() if case.bound else None))
+        sampler = stack.enter_context(case.measured())
         for k in range(count):
             source = Stepped(open_source(case.address), pace, frames)
             sinks = stack.enter_context(outputs(case, source))

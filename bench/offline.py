@@ -13,11 +13,10 @@ from itertools import cycle, islice
 
 import numpy as np
 
-from bench.accelerator import Sampler, nvml
+from bench.flags import at_least_one
 from bench.loops import LOOPS, Loop, open_loops
 from bench.result import BenchError, Row, ratios, summary
 from bench.stages import Timed, Times, run_bare
-from bench.timing import quiet_collector
 from bench.workload import Case, add_flags, cases, play, warm_up
 
 REPEATS = 5
@@ -27,7 +26,7 @@ _INPUTS = 8  # different ones for the bare network
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of this benchmark."""
     add_flags(parser, frames=100)
-    parser.add_argument("--rounds", type=int, default=3, help="bare, in turn and overlapping count as one")
+    parser.add_argument("--rounds", type=at_least_one, default=3, help="bare, in turn and overlapping count as one")
     parser.add_argument(
         "--peers", nargs="*", default=list(LOOPS), help="packages with a loop of their own; none: ours only"
     )
@@ -73,7 +72,7 @@ def measure(case: Case, loops: Sequence[Loop] = ()) -> list[Row]:
     }
     names = list(lanes)
     spent: dict[str, list[float]] = {name: [] for name in lanes}
-    with quiet_collector(), Sampler(nvml() if case.bound else None) as sampler:
+    with case.measured() as sampler:
         for number in range(case.arguments.rounds):
             turn = number % len(names)
             for name in names[turn:] + names[:turn]:

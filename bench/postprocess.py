@@ -17,11 +17,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.flags import at_least_one, frame_size
 from bench.markdown import number, table
 from bench.result import BenchError, Row, ratios, summary
 from bench.timing import time_calls
-from tracker.models.fusion import Axis, Fusion, fuse, map_axis, paint
-from tracker.models.maskrcnn import paste_masks
+from tracker.models.decoding.fusion import Axis, Fusion, fuse, map_axis, paint
+from tracker.models.decoding.pasting import paste_masks
 from tracker.models.motion_deeplab import SPREAD_PX, draw_spots, read_map
 from tracker.sources.street import Street
 from tracker.types import Detections
@@ -56,19 +57,26 @@ class Answer(NamedTuple):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of this benchmark."""
-    parser.add_argument("--sizes", nargs="*", default=["961x545", "1921x1089"], help="WxH of inputs, 4 k + 1 each")
-    parser.add_argument("--objects", type=int, default=40, help="in the street")
-    parser.add_argument("--masks", type=int, nargs="*", default=[10, 100], help="of a picture of Mask R-CNN")
-    parser.add_argument("--rounds", type=int, default=30, help="at most so many measurements of each")
+    parser.add_argument(
+        "--sizes",
+        type=frame_size,
+        nargs="*",
+        metavar="WxH",
+        default=[(961, 545), (1921, 1089)],
+        help="of inputs, 4 k + 1 each",
+    )
+    parser.add_argument("--objects", type=at_least_one, default=40, help="in the street")
+    parser.add_argument("--masks", type=at_least_one, nargs="*", default=[10, 100], help="of a picture of Mask R-CNN")
+    parser.add_argument("--rounds", type=at_least_one, default=30, help="at most so many measurements of each")
 
 
 def execute(arguments: argparse.Namespace) -> tuple[list[Row], list[str]]:
     """Measure; returns rows and notes."""
     rows: list[Row] = []
-    for text in arguments.sizes:
-        width, height = (int(side) for side in text.split("x"))
+    for width, height in arguments.sizes:
+        scene = f"{width}x{height}"
         if width % STRIDE != 1 or height % STRIDE != 1:
-            raise BenchError(f"expected sizes of {STRIDE} k + 1, got {text}")
+            raise BenchError(f"expected --sizes of {STRIDE} k + 1, got {scene}")
         maps = street_maps((width, height), arguments.objects)
         for mode, motion in (("panoptic", False), ("motion", True)):
             calls: dict[str, Callable[[], Any]] = {
@@ -76,7 +84,7 @@ def execute(arguments: argparse.Namespace) -> tuple[list[Row], list[str]]:
                 "numpy": lambda maps=maps, motion=motion: published(maps, motion=motion),
             }
             answer = _demand_equal(*(call() for call in calls.values()))
-            rows += _measure(text, mode, len(answer.boxes), calls, arguments.rounds)
+            rows += _measure(scene, mode, len(answer.boxes), calls, arguments.rounds)
     for count in arguments.masks:
         rows += _measure("1920x1080", "paste", count, _pastes(count), arguments.rounds)
     return rows, ["motion fuses twice, as the family does: once for the frame, once for all of the network's input"]
@@ -119,8 +127,8 @@ def street_maps(size: tuple[int, int], objects: int, seed: int = 7) -> Maps:
     semantic = [8 * smooth(labels == c, 0.75) + 2 * smooth(rng.normal(0, 1, ids.shape), 4) for c in range(CLASSES)]
     yy, xx = np.indices(ids.shape)
     heat, offset = np.zeros(ids.shape), rng.normal(0, 0.3, (2, *ids.shape))
-    for number_, (x0, y0, x1, y1) in zip(scene.object_ids, scene.boxes / STRIDE, strict=True):
-        y, x, own = (y0 + y1) / 2, (x0 + x1) / 2, ids == number_
+    for thing, (x0, y0, x1, y1) in zip(scene.object_ids, scene.boxes / STRIDE, strict=True):
+        y, x, own = (y0 + y1) / 2, (x0 + x1) / 2, ids == thing
         heat = np.maximum(heat, 0.9 * np.exp(-((yy - y) ** 2 + (xx - x) ** 2) / 8))
         offset[:, own] += np.stack([y - yy[own], x - xx[own]])
     heat += rng.uniform(0, 1e-3, ids.shape)  # no plateaus

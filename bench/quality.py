@@ -10,51 +10,29 @@ from __future__ import annotations
 import argparse
 import configparser
 import hashlib
-import importlib
-import inspect
 import sys
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.competitors import NORFAIR, PEERS, Competitor, box_systems, installed_peers, ours
+from bench.competitors import Competitor, box_systems, ours
 from bench.floors import check_floors
+from bench.peers import PEERS, installed_peers
 from bench.result import BenchError, Row
 from bench.scenes import Scene, recorded
 from tracker.evaluation import METRICS, Metric
 from tracker.evaluation.mot_rules import DISTRACTORS, check_truth, prepare_mot
 from tracker.evaluation.sequences import Span, find_truth, stated_length
 from tracker.formats.mot import MotRows, read_mot, write_row
-from tracker.systems import options
 from tracker.types import Detections
 
 FIGURES = ("HOTA", "MOTA", "IDF1", "DetA", "AssA", "IDSW")
 COMBINED = "COMBINED"
 _METRICS = ("hota", "clear", "identity")
 _COUNTS = ("IDSW",)
-
-Report = Callable[[Any, tuple[Any, ...], Scene], tuple[Iterable[Any], Any]]
-"""What a call returned, what it was given, and its scene -> (ids, (N, 4) xyxy boxes in pixels) that are reported."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A competitor that can be scored.
-
-    Attributes:
-        competitor: who.
-        report: how its results are read.
-        settings: its own parameters, as it was made.
-    """
-
-    competitor: Competitor
-    report: Report
-    settings: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -93,18 +71,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> tuple[list[Row], list[str]]:
     """Track and score; returns rows and notes."""
-    entries, notes = find_entries(arguments.trackers, arguments.peers)
+    competitors = [ours(name) for name in arguments.trackers]
+    peers, notes = installed_peers(arguments.peers)
+    competitors += peers
     sequences = find_sequences(
         arguments.detections, arguments.gt, arguments.sequences, Span(arguments.half), arguments.dataset
     )
     rows: list[Row] = []
     for least in arguments.min_score:
         fed = [replace(sequence, scene=_above(sequence.scene, least)) for sequence in sequences]
-        for entry in entries:
-            name = entry.competitor.name
+        for competitor in competitors:
+            name = competitor.name
             print(f"{name}, scores from {least:g} ...", file=sys.stderr, flush=True)
-            found = {sequence.scene.name: follow(entry, sequence.scene) for sequence in fed}
-            rows += judge(entry, fed, found, arguments.dataset, f"scores from {least:g}")
+            found = {sequence.scene.name: follow(competitor, sequence.scene) for sequence in fed}
+            rows += judge(competitor, fed, found, arguments.dataset, f"scores from {least:g}")
             if arguments.save is not None:
                 for scene, tracks in found.items():
                     save(arguments.save / f"{name} {least:g}".replace(" ", "-") / f"{scene}.txt", tracks)
@@ -112,30 +92,6 @@ def execute(arguments: argparse.Namespace) -> tuple[list[Row], list[str]]:
     if arguments.floors is not None:
         notes.append(f"{check_floors(rows, arguments.floors)} figures are not below {arguments.floors.name}")
     return rows, [*notes, f"all frames are run, {half} each sequence is scored by the rules of {arguments.dataset}"]
-
-
-def find_entries(trackers: Iterable[str], peers: Iterable[str]) -> tuple[list[Entry], list[str]]:
-    """Ours and the installed peers; notes on those that are absent or report no boxes.
-
-    Raises:
-        BenchError: a system or a package that is not known.
-    """
-    entries = []
-    for name in trackers:
-        if name not in box_systems():
-            raise BenchError(f"no system {name!r} that needs boxes only; there are {', '.join(box_systems())}")
-        mine = ours(name)
-        entries.append(Entry(mine, _own_report(mine), {option: row[0] for option, row in options(name).items()}))
-    notes = []
-    for package in peers:
-        found, absent = installed_peers([package])
-        notes += absent
-        if package in READERS:
-            report, settings = READERS[package]
-            entries += [Entry(peer, report, settings(peer)) for peer in found]
-        else:
-            notes.append(f"{package} is left out: how it reports boxes is not known here")
-    return entries, notes
 
 
 def find_sequences(detections: Path, truth: Path, only: list[str] | None, span: Span, dataset: str) -> list[Judged]:
@@ -164,15 +120,15 @@ def find_sequences(detections: Path, truth: Path, only: list[str] | None, span: 
     return sequences
 
 
-def follow(entry: Entry, scene: Scene) -> MotRows:
+def follow(competitor: Competitor, scene: Scene) -> MotRows:
     """Run one competitor over a whole sequence; ids are numbered from 1 as they come.
 
     Boxes are those of its result file, with two decimals: a pair at a threshold may fall on the other side without.
     """
-    update, numbers = entry.competitor.make(), dict[Any, int]()
+    update, numbers = competitor.make(), dict[Any, int]()
     frames, ids, boxes = [], [], [np.zeros((0, 4))]
-    for number, given in enumerate(entry.competitor.prepare(scene)):
-        names, places = entry.report(update(*given), given, scene)
+    for number, given in enumerate(competitor.prepare(scene)):
+        names, places = competitor.read(update(*given), given, scene)
         here = [numbers.setdefault(name, len(numbers) + 1) for name in names]
         ids += here
         frames += [number] * len(here)
@@ -183,7 +139,9 @@ def follow(entry: Entry, scene: Scene) -> MotRows:
     return MotRows(np.array(frames, np.int64), np.array(ids, np.int64), table, np.ones(len(ids)), _nothing(len(ids)))
 
 
-def judge(entry: Entry, sequences: list[Judged], found: dict[str, MotRows], dataset: str, mode: str) -> list[Row]:
+def judge(
+    competitor: Competitor, sequences: list[Judged], found: dict[str, MotRows], dataset: str, mode: str
+) -> list[Row]:
     """One row per sequence, and one for all of them together."""
     total = {name: METRICS[name].metric() for name in _METRICS}
     rows, scored, digest = [], 0, hashlib.sha256()
@@ -197,12 +155,12 @@ def judge(entry: Entry, sequences: list[Judged], found: dict[str, MotRows], data
         frames = sequence.end - sequence.begin
         scored += frames
         digest.update(_hash(tracks).encode())
-        rows.append(_row(entry, scene.name, mode, frames, scene.objects, own, _hash(tracks)))
+        rows.append(_row(competitor, scene.name, mode, frames, scene.objects, own, _hash(tracks)))
     objects = float(
         np.average([each.scene.objects for each in sequences], weights=[len(each.scene.frames) for each in sequences])
     )
-    combined = _row(entry, COMBINED, mode, scored, objects, total, digest.hexdigest())
-    return [*rows, {**combined, "settings": entry.settings}]
+    combined = _row(competitor, COMBINED, mode, scored, objects, total, digest.hexdigest())
+    return [*rows, {**combined, "settings": competitor.settings()}]
 
 
 def save(path: Path, tracks: MotRows) -> None:
@@ -213,7 +171,7 @@ def save(path: Path, tracks: MotRows) -> None:
 
 
 def _row(
-    entry: Entry, scene: str, mode: str, frames: int, objects: float, metrics: dict[str, Metric], tracks: str
+    competitor: Competitor, scene: str, mode: str, frames: int, objects: float, metrics: dict[str, Metric], tracks: str
 ) -> Row:
     scores = {name: value for metric in metrics.values() for name, value in metric.result().items()}
     figures = {name: int(scores[name]) if name in _COUNTS else round(100 * scores[name], 6) for name in FIGURES}
@@ -221,12 +179,12 @@ def _row(
         "scene": scene,
         "objects": round(objects, 1),
         "mode": mode,
-        "competitor": entry.competitor.name,
-        "like": entry.competitor.like,
+        "competitor": competitor.name,
+        "like": competitor.like,
         "frames": frames,
         "figures": figures,
     }
-    return {**row, "tracks_sha256": tracks} if entry.competitor.tables is not None else row
+    return {**row, "tracks_sha256": tracks} if competitor.own else row
 
 
 def _above(scene: Scene, least: float) -> Scene:
@@ -251,87 +209,3 @@ def _hash(tracks: MotRows) -> str:
 
 def _nothing(count: int) -> NDArray[np.float64]:
     return np.full((count, 3), np.nan)
-
-
-def _own_report(mine: Competitor) -> Report:
-    tables = mine.tables
-    if tables is None:
-        raise BenchError(f"{mine.name} says no boxes")
-
-    def report(returned: Any, given: tuple[Any, ...], scene: Scene) -> tuple[Iterable[Any], Any]:
-        ids, boxes = tables(returned)
-        return ids.tolist(), boxes
-
-    return report
-
-
-def _of_edgefirst(returned: Any, given: tuple[Any, ...], scene: Scene) -> tuple[Iterable[Any], Any]:
-    """A track beside each detection, whose box it gets: its own `tracked_location` is smoothed and lags."""
-    rows = [row for row, track in enumerate(returned) if track is not None]
-    return [returned[row].uuid for row in rows], given[0][rows] * np.array([scene.width, scene.height] * 2)
-
-
-def _of_roboflow(returned: Any, given: tuple[Any, ...], scene: Scene) -> tuple[Iterable[Any], Any]:
-    """Detections with ids; -1 is a track that is not reported yet."""
-    if returned.tracker_id is None:
-        return [], []
-    known = returned.tracker_id >= 0
-    return returned.tracker_id[known].tolist(), returned.xyxy[known]
-
-
-def _of_similari(returned: Any, given: tuple[Any, ...], scene: Scene) -> tuple[Iterable[Any], Any]:
-    """Tracks with their filtered boxes, as in its documentation's examples."""
-    boxes = [track.predicted_bbox.as_ltwh() for track in returned]
-    return [track.id for track in returned], [(b.left, b.top, b.left + b.width, b.top + b.height) for b in boxes]
-
-
-def _of_norfair(returned: Any, given: tuple[Any, ...], scene: Scene) -> tuple[Iterable[Any], Any]:
-    """Objects after their first frames, with filtered corners, as its MOTChallenge demo writes them."""
-    return [track.id for track in returned], np.reshape([track.estimate for track in returned], (-1, 4))
-
-
-def _of_boxmot(returned: Any, given: tuple[Any, ...], scene: Scene) -> tuple[Iterable[Any], Any]:
-    """Rows of x1, y1, x2, y2, id, confidence, class and detection."""
-    return returned[:, 4].astype(int).tolist(), returned[:, :4]
-
-
-def _defaults(function: Any) -> dict[str, Any]:
-    """Parameters of a constructor and their defaults, as JSON has them."""
-    found = {}
-    for name, parameter in inspect.signature(function).parameters.items():
-        value = parameter.default
-        if isinstance(value, type):
-            value = value.__name__
-        elif not isinstance(value, int | float | str | None):
-            value = "as built in" if value is ... else repr(value)
-        found[name] = value
-    return found
-
-
-READERS: dict[str, tuple[Report, Callable[[Competitor], dict[str, Any]]]] = {
-    "edgefirst-tracker": (
-        _of_edgefirst,
-        lambda peer: _defaults(importlib.import_module("edgefirst.tracker").ByteTrack),
-    ),
-    "trackers": (
-        _of_roboflow,
-        lambda peer: _defaults(getattr(importlib.import_module("trackers"), f"{peer.name.split()[1]}Tracker")),
-    ),
-    "similari-trackers-rs": (
-        _of_similari,
-        lambda peer: {**_defaults(importlib.import_module("similari").Sort), "shards": 1, "method": "iou(0.3)"},
-    ),
-    "supervision": (
-        _of_roboflow,
-        lambda peer: _defaults(type(peer.make().__self__)),  # its name is a stand-in that warns of its end
-    ),
-    "norfair": (
-        _of_norfair,
-        lambda peer: {**_defaults(importlib.import_module("norfair").Tracker), **NORFAIR[peer.name]},
-    ),
-    "boxmot": (
-        _of_boxmot,
-        lambda peer: {"name": peer.like, "settings": "its file of defaults", "version": metadata.version("boxmot")},
-    ),
-}
-"""Distribution -> how its results are read, and the settings of one of its trackers."""

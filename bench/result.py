@@ -65,7 +65,7 @@ def begin(what: str, words: list[str], options: dict[str, Any]) -> dict[str, Any
 def command(what: str, words: list[str]) -> str:
     """What was typed, without `-o` and with the last part of every path: no machine's folders get out."""
     kept = [word for at, word in enumerate(words) if word not in _OUTPUT and (at == 0 or words[at - 1] not in _OUTPUT)]
-    return " ".join(["python -m bench", what, *(word.rstrip("/").rpartition("/")[2] for word in kept)])
+    return " ".join(["python -m bench", what, *map(_last_part, kept)])
 
 
 def finish(head: dict[str, Any], rows: list[Row], notes: list[str], path: Path) -> None:
@@ -144,9 +144,14 @@ def _cpu() -> str:
 
 
 def _plain(value: Any) -> Any:
-    """An option as JSON; of a path only the last part, so that no machine's folders get out."""
-    if isinstance(value, Path):
-        return value.name
+    """An option as JSON, with its paths as in `command`."""
+    if isinstance(value, str | Path):
+        return _last_part(str(value))
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value
+
+
+def _last_part(word: str) -> str:
+    """Of a path or an address what comes after its folders; any other word as it is."""
+    return word.rstrip("/").rpartition("/")[2]

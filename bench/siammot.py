@@ -16,14 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.accelerator import check_placement, describe
+from bench.flags import at_least_one
 from bench.markdown import number, table
 from bench.result import BenchError, Row, summary
 from bench.timing import quiet_collector
 from tracker.models import DEVICES, SessionConfig, open_model
 from tracker.models.siammot import Memory, SiamMot
-from tracker.models.siammot_graphs import SiamMotGraphs
+from tracker.models.siammot.graphs import SiamMotGraphs
 
-REPEATS = 1
 _SIDES = (20.0, 60.0, 150.0, 280.0)  # of targets, network pixels: most levels of the pyramid
 
 
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of this benchmark."""
     parser.add_argument("--model", type=Path, required=True, help="folder of `python -m exporters siammot`")
     parser.add_argument("--targets", type=int, nargs="+", default=[10, 50, 100])
-    parser.add_argument("--rounds", type=int, default=20, help="calls of each graph that are measured")
+    parser.add_argument("--rounds", type=at_least_one, default=20, help="calls of each graph that are measured")
     parser.add_argument("--seconds", type=float, default=30.0, help="most time for the rounds of one graph")
     parser.add_argument("--device", default="cpu", choices=list(DEVICES))
     parser.add_argument("--threads", type=int, default=0, help="CPU threads, 0 for one per core")
@@ -48,16 +48,13 @@ def execute(arguments: argparse.Namespace) -> tuple[list[Row], list[str]]:
     for session in model.sessions.values():
         check_placement(session, allowed=arguments.allow_cpu_nodes)
     facts = describe(model.session, config)
-    rounds, scene = 2 if arguments.quick else arguments.rounds, "x".join(map(str, model.size))
+    rounds, scene = min(arguments.rounds, 2) if arguments.quick else arguments.rounds, "x".join(map(str, model.size))
     rows: list[Row] = []
     for count in arguments.targets:
         for stage, times in measure(model, count, rounds, arguments.seconds).items():
             place = {"scene": scene, "mode": model.head, "competitor": f"{stage} {count}"}
             rows.append({**place, "objects": count, "us": summary(times), "model": facts})
-    notes = [
-        "boxes takes the proposals together with the targets; frame is all stages, every target seen",
-    ]
-    return rows, notes
+    return rows, ["boxes takes the proposals together with the targets; frame is all stages, every target seen"]
 
 
 def measure(model: SiamMotGraphs, count: int, rounds: int, seconds: float) -> dict[str, list[int]]:
@@ -70,8 +67,8 @@ def measure(model: SiamMotGraphs, count: int, rounds: int, seconds: float) -> di
     held = model.remember(outputs, targets, model.no_templates, none)
     both = np.concatenate([model.propose(outputs), targets])
     stream = SiamMot(model)
-
-    stream.memory = Memory(ids, targets, np.zeros(count, np.int64), held)
+    first, still = np.zeros(count, np.int64), np.zeros((count, 2), np.float32)
+    stream.memory = Memory(ids, targets, first, held, speeds=still, steps=first, unseen_s=still[:, 0])
 
     def frame() -> None:
         tensors, placement = model.preprocess(image)
@@ -89,7 +86,7 @@ def measure(model: SiamMotGraphs, count: int, rounds: int, seconds: float) -> di
         "template": lambda: model.remember(outputs, targets, held, none),
         "frame": frame,
     }
-    return {name: _time(call, rounds, seconds) for name, call in stages.items()}
+    return {name: time_call(call, rounds, seconds) for name, call in stages.items()}
 
 
 def tabulate(rows: list[Row]) -> str:
@@ -101,7 +98,8 @@ def tabulate(rows: list[Row]) -> str:
     return f"Median milliseconds at {size}.\n\n" + table(["targets", *stages], body)
 
 
-def _time(call: Callable[[], Any], rounds: int, seconds: float) -> list[int]:
+def time_call(call: Callable[[], Any], rounds: int, seconds: float) -> list[int]:
+    """Nanoseconds of each call but the first; after two of them no new one begins once `seconds` are over."""
     call()
     times: list[int] = []
     end = monotonic() + seconds

@@ -9,10 +9,8 @@ import argparse
 
 import numpy as np
 
-from bench.accelerator import Sampler, nvml
 from bench.result import Row, ratios, summary
 from bench.stages import Timed, Times, run_bare
-from bench.timing import quiet_collector
 from bench.workload import Case, add_flags, cases, play, warm_up
 from tracker.types import Frame, Tracks
 
@@ -40,7 +38,7 @@ def measure(case: Case) -> list[Row]:
     def compare(frame: Frame, tracks: Tracks) -> None:
         bare.append(run_bare(network.session, network.given))
 
-    with quiet_collector(), Sampler(nvml() if case.bound else None) as sampler:
+    with case.measured() as sampler:
         _, digest = play(
             case, network, frames=case.arguments.frames, overlap=False, times=times, on_frame=compare
         )  # fmt: skip

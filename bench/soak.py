@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.competitors import box_systems
+from bench.flags import at_least_one
 from bench.result import BenchError, Row, summary
 from bench.scenes import strangers
 from tracker import pipeline
@@ -35,7 +36,6 @@ COUNT = 10
 PERIOD = 512
 """Frames made beforehand and used again and again, far longer apart than any track lives."""
 
-
 ENGINE = "bytetrack"
 STREET = "synth:street?seed=3&objects=6&size=320x180&frames={}"
 ROUND = 500
@@ -47,10 +47,10 @@ OUTPUTS = ("mot", "mots", "jsonl", "events")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of this benchmark."""
-    parser.add_argument("--frames", type=int, default=1_000_000)
+    parser.add_argument("--frames", type=at_least_one, default=1_000_000)
     parser.add_argument("--trackers", nargs="*", default=box_systems(), help="systems of ours")
-    parser.add_argument("--block", type=int, default=1000, help="frames that are timed together")
-    parser.add_argument("--engine", type=int, default=0, metavar="FRAMES", help="also the whole engine, so many frames")
+    parser.add_argument("--block", type=at_least_one, default=1000, help="frames that are timed together")
+    parser.add_argument("--engine", type=at_least_one, metavar="FRAMES", help="also the whole engine, so many frames")
 
 
 def execute(arguments: argparse.Namespace) -> tuple[list[Row], list[str]]:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.flags import at_least_one, frame_size
 from bench.markdown import table
 from bench.result import BenchError, Row
 from tracker.association import Plan, Term, Tracker
@@ -104,18 +105,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of detections, as B1 to B4 have no threshold (default %(default)s)",
     )
     parser.add_argument("--tables", nargs="+", choices=list(TABLES_MADE), default=list(TABLES_MADE))
-    parser.add_argument("--seeds", type=int, default=10, help="streets (default %(default)s)")
-    parser.add_argument("--frames", type=int, default=300, help="of each street (default %(default)s)")
-    parser.add_argument("--size", default="960x540", metavar="WxH", help="of a frame (default %(default)s)")
+    parser.add_argument("--seeds", type=at_least_one, default=10, help="streets (default %(default)s)")
+    parser.add_argument("--frames", type=at_least_one, default=300, help="of each street (default %(default)s)")
+    parser.add_argument(
+        "--size", type=frame_size, default="960x540", metavar="WxH", help="of a frame (default %(default)s)"
+    )
 
 
 def execute(arguments: argparse.Namespace) -> tuple[list[Row], list[str]]:
     """Measure; returns rows and notes."""
-    try:
-        size = tuple(int(side) for side in arguments.size.split("x"))
-        width, height = size
-    except ValueError:
-        raise BenchError(f"expected a size as 960x540, got {arguments.size!r}") from None
     model = open_model(arguments.model, device="cpu", min_score=arguments.min_score)
     if model.card.class_names != STREET_CLASSES:
         raise BenchError(f"expected a network that knows {', '.join(STREET_CLASSES)}, got {model.session.path.name}")
@@ -128,19 +126,23 @@ def execute(arguments: argparse.Namespace) -> tuple[list[Row], list[str]]:
                 f"{', '.join(absent)} left out: this network gives no more than {', '.join(sorted(model.gives))}"
             )
         entries = [Entry(contender) for contender in chosen]
-        gaps: list[int] = []
-        for k in range(arguments.seeds):
-            print(f"{name}, street {k + 1} of {arguments.seeds} ...", file=sys.stderr, flush=True)
-            street = Street(seed=FIRST_SEED + k, objects=8 + k, size=(width, height), frames=arguments.frames)
-            if name == "occlusions":
-                hide(street)
-            gaps += judge(model, street, entries)
+        gaps = [gap for street in _streets(name, arguments) for gap in judge(model, street, entries)]
         rows += [entry.row(name, arguments.seeds, arguments.frames) for entry in entries]
         notes.append(
             f"{name}: {arguments.seeds} streets, seeds from {FIRST_SEED}, {arguments.frames} frames each, scores from "
             f"{arguments.min_score:g}; objects were out of sight {len(gaps)} times for {HIDDEN[0]} frames or more"
         )
     return rows, notes
+
+
+def _streets(name: str, arguments: argparse.Namespace) -> Iterator[Street]:
+    """The streets of a table, one by one."""
+    for k in range(arguments.seeds):
+        print(f"{name}, street {k + 1} of {arguments.seeds} ...", file=sys.stderr, flush=True)
+        street = Street(seed=FIRST_SEED + k, objects=8 + k, size=arguments.size, frames=arguments.frames)
+        if name == "occlusions":
+            hide(street)
+        yield street
 
 
 def hide(street: Street) -> None:

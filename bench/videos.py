@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.accelerator import describe
+from bench.flags import at_least_one
 from bench.markdown import table
 from bench.result import BenchError, Row
 from bench.variants import MASKED, Variant, looks_variants, motion_variants, step_variants
@@ -35,9 +36,9 @@ from tracker.flow import DisFlow
 from tracker.formats.mot import MotRows, read_mot
 from tracker.guide import Guided
 from tracker.models import Model, SessionConfig, open_model
-from tracker.models.followers import Follower
 from tracker.models.reid import Reid
 from tracker.models.siamese import Siamese, SiameseConfig, open_siamese
+from tracker.models.siamese.followers import Follower
 from tracker.sources import open_source
 from tracker.types import Detections, Frame
 
@@ -64,8 +65,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reid", help="re-identification network of table `looks`")
     parser.add_argument("--motion-model", nargs="*", default=[], help="siamese networks of table `motion`")
     parser.add_argument("--tables", nargs="+", choices=TABLES_MADE, default=list(TABLES_MADE))
-    parser.add_argument("--every", type=int, nargs="+", default=[1, 3, 5], help="frames from one detection to the next")
-    parser.add_argument("--frames", type=int, help="of each source, from its beginning; by default all")
+    parser.add_argument(
+        "--every", type=at_least_one, nargs="+", default=[1, 3, 5], help="frames from one detection to the next"
+    )
+    parser.add_argument("--frames", type=at_least_one, help="of each source, from its beginning; by default all")
     parser.add_argument(
         "--min-score",
         type=float,
@@ -79,8 +82,6 @@ def execute(arguments: argparse.Namespace) -> tuple[list[Row], list[str]]:
     """Track and score; returns rows and notes."""
     if len(arguments.truth) > len(arguments.source):
         raise BenchError(f"expected a source for each of {len(arguments.truth)} truths, got {len(arguments.source)}")
-    if min(arguments.every) < 1 or (arguments.frames is not None and arguments.frames < 1):
-        raise BenchError(f"expected --every and --frames of at least 1, got {arguments.every} and {arguments.frames}")
     config = SessionConfig("cpu", threads=arguments.threads)
     networks = open_networks(arguments.reid, arguments.motion_model, config)
     truths = [*map(_read_truth, arguments.truth), *[None] * len(arguments.source)]

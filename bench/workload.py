@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.accelerator import check_placement, describe
+from bench.accelerator import Sampler, check_placement, describe, nvml
+from bench.flags import at_least_one
 from bench.result import BenchError, Row, summary
 from bench.stages import STAGES, Timed, Times
+from bench.timing import quiet_collector
 from tracker import pipeline
 from tracker.models import DEVICES, Model, SessionConfig, open_model
 from tracker.sinks import SINKS, RunInfo
@@ -35,7 +37,7 @@ def add_flags(parser: argparse.ArgumentParser, frames: int) -> None:
     parser.add_argument("--source", nargs="+", default=[STREET], help="video files or other addresses of `tracker run`")
     parser.add_argument("--model", nargs="+", default=["street"], help="ONNX files")
     parser.add_argument("--tracker", default="bytetrack", choices=sorted(SYSTEMS))
-    parser.add_argument("--frames", type=int, default=frames, help="frames measured in a pass")
+    parser.add_argument("--frames", type=at_least_one, default=frames, help="frames measured in a pass")
     parser.add_argument("--warmup-frames", type=int, default=50, help="least number of frames before, not counted")
     parser.add_argument("--warmup-s", type=float, default=3.0, help="least seconds of them")
     parser.add_argument("--quick", action="store_true", help="a few frames, once: to try the command, not for figures")
@@ -100,6 +102,12 @@ class Case:
     def tracker(self, fps: float | None) -> Any:
         """A fresh one."""
         return create(self.arguments.tracker, frame_rate=fps or 30.0, class_names=self.model.card.class_names or ("",))
+
+    @contextmanager
+    def measured(self) -> Iterator[Sampler]:
+        """While frames are timed: the collector is quiet, and a GPU is watched."""
+        with quiet_collector(), Sampler(nvml() if self.bound else None) as sampler:
+            yield sampler
 
     def row(self, competitor: str, us: dict[str, float], **more: Any) -> Row:
         """A row of the result."""

@@ -5,15 +5,19 @@ from __future__ import annotations
 import hashlib
 import pickle
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from tracker.errors import ConfigError, why
+
+COUNTER = ".num_batches_tracked"
+"""End of the name of a tensor that only training needs."""
 
 _LISTED = 8
 
@@ -43,6 +47,49 @@ def read_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], str]:
         return arrays, hashlib.sha256(path.read_bytes()).hexdigest()
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as reason:
         raise ConfigError(f"{path} cannot be read as an .npz file of arrays: {why(reason)}") from None
+
+
+def require(names: Iterable[str], given: Container[str]) -> None:
+    """Those tensors are there that say which network it is.
+
+    Raises:
+        ConfigError: some are not: all are named.
+    """
+    missing = [name for name in names if name not in given]
+    if missing:
+        raise ConfigError(f"missing {len(missing)}: {', '.join(missing)}")
+
+
+def count_parts(names: Iterable[str], prefix: str, separator: str = ".") -> int:
+    """How many parts with tensors a prefix has: as many as there are names after it."""
+    return len({name[len(prefix) :].split(separator)[0] for name in names if name.startswith(prefix)})
+
+
+def load_state(state: Mapping[str, Tensor], network: nn.Module) -> None:
+    """Fill a network from tensors of its own names; a `COUNTER` may be missing. Nothing is changed where it raises.
+
+    Raises:
+        ConfigError: see `find_misfits`.
+    """
+    misfits = find_misfits(state, network)
+    if misfits:
+        raise ConfigError(misfits)
+    network.load_state_dict(state, strict=False)  # everything but the counters was compared
+
+
+def find_misfits(state: Mapping[str, Tensor], network: nn.Module) -> str:
+    """Which tensors are missing, unknown or of another shape; "" where all fit."""
+    given, own = (
+        {name: tensor for name, tensor in tensors.items() if not name.endswith(COUNTER)}
+        for tensors in (state, network.state_dict())
+    )
+    misshapen = [
+        f"{name} {list(given[name].shape)} instead of {list(own[name].shape)}"
+        for name in set(own) & set(given)
+        if own[name].shape != given[name].shape
+    ]
+    missing, unknown = set(own) - set(given), set(given) - set(own)
+    return list_misfits({"missing": missing, "unknown": unknown, "of another shape": misshapen})
 
 
 def list_misfits(kinds: Mapping[str, Iterable[str]]) -> str:

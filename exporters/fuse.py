@@ -101,7 +101,7 @@ def fuse(
         raise ModelError(f"expected opset {_OLDEST_OPSET} or newer, got {opset} in {source}; export it again")
     front = build_front(model, frame)
     levels = _check_pixels(model, front, graph, frame)
-    _put_before(graph.graph, front, model)
+    _put_before(graph.graph, front)
     if sieve is not None:
         put_behind(graph, sieve)
     image = replace(model.card.image, name=FRAME, layout="nhwc", size=model.size)
@@ -210,8 +210,8 @@ def _free_extent(front: Front, model: Model) -> tuple[str, str]:
     return inside, front.add("Concat", none, offset, none, front.add("Sub", left, offset), axis=0)
 
 
-def _put_before(graph: onnx.GraphProto, front: Front, model: Model) -> None:
-    """Replace the graph's image input by the frame; other inputs there are none."""
+def _put_before(graph: onnx.GraphProto, front: Front) -> None:
+    """Replace the graph's image input, which is its only one, by the frame."""
     nodes = [*front.nodes, *graph.node]
     del graph.node[:], graph.input[:]
     graph.node.extend(nodes)

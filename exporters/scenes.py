@@ -18,6 +18,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from tracker.models.card import Size
+
 SIZE = (960, 540)  # pixels of a rendered frame, (width, height)
 FIRST_TRAINING_SEED = 1000
 VALIDATION_SEEDS = range(500, 520)
@@ -28,9 +30,7 @@ LENGTH = 300  # frames of a street
 MAX_OBJECTS = 24
 ZOOM = (0.75, 1.25)  # of a training window, see `cut_sample`
 MIN_CENTRE_PIXELS = 3  # head pixels below which an object gets no centre to learn
-
-
-Size = tuple[int, int]
+_SAME, _OTHER = 0.05, 0.1  # shares of samples whose picture before is the same one, or one of something else
 
 
 @dataclass(frozen=True)
@@ -223,10 +223,7 @@ def cut_sample(
     )
 
 
-_SAME, _OTHER = 0.05, 0.1  # shares of samples whose picture before is the same one, or one of something else
-
-
-def sample_centres(labels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+def sample_centres(labels: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
     """Labels (H, W) at the centres of a grid of size (width, height) pixels: what bilinear maps should interpolate."""
     rows = ((np.arange(size[1]) + 0.5) * labels.shape[0] / size[1]).astype(np.int64)
     columns = ((np.arange(size[0]) + 0.5) * labels.shape[1] / size[0]).astype(np.int64)

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
+from tests.patience import until
+
 ROOT = Path(__file__).resolve().parent.parent
+
+# An example may compile a kernel or be stopped by a busy machine; all examples of a test share its `tmp_path`.
+_FINE = [hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture]
+hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=_FINE)
+hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +41,19 @@ def sigint_reaches_children() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(scope="session")
+def compiled() -> None:
+    """The kernels of a plain tracker are there: nobody waits for a first frame meanwhile."""
+    from tracker.systems import create
+
+    create("bytetrack").warmup()
+
+
+@pytest.fixture
+def no_thread_is_left() -> Iterator[None]:
+    """Whatever a test starts has ended with it."""
+    before = set(threading.enumerate())
+    yield
+    until(lambda: not set(threading.enumerate()) - before)

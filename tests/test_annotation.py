@@ -86,7 +86,7 @@ def test_every_detection_comes_back_once_and_the_better_score_keeps_pixels() -> 
 def test_a_video_starts_anew_after_reset_and_after_another_size() -> None:
     miner, one = Miner(ConstantFlow()), seen((5, 5, 25, 15))
     assert ids_of(miner, one, one) == [[1], [1]]
-    small = Masks.from_dense(np.ones((1, 20, 30)))
+    small = Masks.from_dense(np.ones((1, 20, 30), bool))
     other = Detections(small.boxes, [0.9], [0], small)  # type: ignore[arg-type]
     assert miner.update(other, frame_at(2, (20, 30))).ids.tolist() == [2]
     miner.reset()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -28,7 +27,7 @@ def clock(monkeypatch):
 
 
 IMAGE = np.zeros((48, 64, 3), np.uint8)
-USUAL = {"flow": 0.010, "embeddings": 0.010, "masks": 0.005, "detector": 0.030, "rest": 0.002}
+USUAL = {"flow": 0.010, "embeddings": 0.010, "detector": 0.035, "rest": 0.002}
 
 
 def ride(deadline, clock, index, costs=USUAL, waited_s=0.0, wanted=True):
@@ -41,9 +40,6 @@ def ride(deadline, clock, index, costs=USUAL, waited_s=0.0, wanted=True):
     assert looks == (wanted and "detector" not in shed)
     if looks:
         clock.s += costs["detector"]
-        if "masks" not in shed:
-            with deadline.time(frame, "masks"):
-                clock.s += costs["masks"]
     assert deadline.reach(frame) == shed
     for step in ("flow", "embeddings"):
         if step not in shed and (looks or step == "flow"):
@@ -66,9 +62,8 @@ def test_with_time_enough_nothing_is_left_out(clock):
         (0, ()),
         (50, ("flow",)),
         (60, ("flow", "embeddings")),
-        (66, ("flow", "embeddings", "masks")),
-        (70, ("flow", "embeddings", "masks", "detector")),
-        (98, ("flow", "embeddings", "masks", "detector")),
+        (70, ("flow", "embeddings", "detector")),
+        (98, ("flow", "embeddings", "detector")),
     ],
 )
 def test_steps_go_in_their_order_and_no_more_than_it_takes(clock, waited_ms, shed):
@@ -175,15 +170,15 @@ def test_unknown_steps():
 class Network:
     """Sees one box; slow from its eleventh call to its nineteenth."""
 
-    def __init__(self):
-        self.calls = 0
+    def __init__(self, clock=None):
+        self.calls, self.clock = 0, clock
 
     def preprocess(self, image):
         return image, None
 
     def infer(self, tensors):
         self.calls += 1
-        time.sleep(0.150 if 10 < self.calls < 20 else 0.001)
+        self.clock.s += 0.150 if 10 < self.calls < 20 else 0.001
         return tensors
 
     def decode(self, outputs, placement):
@@ -195,19 +190,19 @@ class Source:
 
     live, dropped = True, 0
 
+    def __init__(self, clock):
+        self.clock = clock
+
     def __iter__(self):
-        return (Frame(k, k / 30, IMAGE, arrived_s=time.monotonic()) for k in range(80))
+        return (Frame(k, k / 30, IMAGE, arrived_s=self.clock.s) for k in range(80))
 
 
-def test_in_the_loop_the_tracks_say_what_their_frame_went_without():
+def test_in_the_loop_the_tracks_say_what_their_frame_went_without(clock):
     guided = Guided(create("bytetrack"))
-    for k in range(3):  # compiled before
-        guided.update(Detections.unlooked() if k == 2 else Network().decode(None, None), Frame(k, k / 30, IMAGE))
-    guided.reset()
     guided.deadline = Deadline(0.075, guided.sheddable)
-    network, told = Network(), []
+    network, told = Network(clock), []
     look = guided.deadline.after(pipeline.every(1))
-    pipeline.run(Source(), network, guided, overlap=False, look=look, on_frame=lambda f, t: told.append(t))
+    pipeline.run(Source(clock), network, guided, overlap=False, look=look, on_frame=lambda f, t: told.append(t))
     shed = [tracks.detections.shed for tracks in told]
     assert guided.sheddable == ("detector",) and set(shed) == {(), ("detector",)}
     assert not any(shed[:10]) and any(shed[11:])

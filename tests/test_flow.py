@@ -52,7 +52,7 @@ def test_flow_is_checked():
 
 
 def test_unknown_flow_carries_nothing():
-    flow, masks = Flow.unknown(20, 30), Masks.from_dense(np.ones((2, 20, 30)))
+    flow, masks = Flow.unknown(20, 30), Masks.from_dense(np.ones((2, 20, 30), bool))
     assert warp_to_previous(masks, flow.forward, flow.occluded).areas.tolist() == [0, 0]
     assert warp_to_current(masks, flow.backward, flow.revealed).areas.tolist() == [0, 0]
 

@@ -31,7 +31,7 @@ def encode(stack: np.ndarray) -> list[dict]:
     return [coco.encode(np.asfortranarray(mask.astype(np.uint8))) for mask in stack]
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(stacks())
 def test_dense_and_rle_round_trip_as_pycocotools(stack: np.ndarray) -> None:
     masks = Masks.from_dense(stack)
@@ -44,7 +44,7 @@ def test_dense_and_rle_round_trip_as_pycocotools(stack: np.ndarray) -> None:
     assert (Masks.from_rle(raw, *stack.shape[1:]).to_dense() == stack).all()
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(stacks())
 def test_iou_equals_pycocotools(stack: np.ndarray) -> None:
     half = len(stack) // 2
@@ -71,7 +71,7 @@ def label_maps(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     return maps[0], maps[1]
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(label_maps(), st.sampled_from([(3, 4), (5, 5), (0, 2), (300, 6)]))
 def test_label_maps_overlap_as_counted_pixel_by_pixel(maps: tuple[np.ndarray, np.ndarray], counts) -> None:
     a, b = maps
@@ -97,7 +97,7 @@ def test_label_maps_need_not_be_aligned_nor_contiguous(dtype) -> None:
     assert (label_map_overlaps(np.repeat(a, 2, 1)[:, ::2], np.asfortranarray(b)) == expected).all()
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(stacks(count=4))
 def test_iou_of_label_maps_is_that_of_their_masks(stack: np.ndarray) -> None:
     a, b = Masks.from_dense(stack[:2]).disjoint(), Masks.from_dense(stack[2:]).disjoint()
@@ -105,7 +105,7 @@ def test_iou_of_label_maps_is_that_of_their_masks(stack: np.ndarray) -> None:
     np.testing.assert_allclose(label_map_iou(*maps, 2, 2), a.iou(b), atol=1e-12)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32 - 1))
 def test_iou_of_crops_of_any_width_equals_dense(seed: int) -> None:
     """Crops that share one word column, several, or their whole layout take different ways through the kernel."""
@@ -120,7 +120,7 @@ def test_iou_of_crops_of_any_width_equals_dense(seed: int) -> None:
     assert masks.areas.tolist() == sizes.tolist()
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(stacks(), st.integers(0, 2**32 - 1))
 def test_disjoint_gives_every_pixel_to_its_highest_priority(stack: np.ndarray, seed: int) -> None:
     priority = np.random.default_rng(seed).integers(0, 3, len(stack))
@@ -136,7 +136,7 @@ def test_disjoint_gives_every_pixel_to_its_highest_priority(stack: np.ndarray, s
     assert (Masks.from_label_map(labels, len(stack)).to_dense() == dense).all()
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(stacks(), st.data())
 def test_select_boxes_and_label_maps(stack: np.ndarray, data: st.DataObject) -> None:
     masks = Masks.from_dense(stack)
@@ -180,10 +180,22 @@ def test_memory_follows_the_crops() -> None:
     assert masks.nbytes < 1_000_000  # dense would be 4.1 GB
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.int64, np.uint16])
+@pytest.mark.parametrize("one", [1, 255])
+def test_masks_of_segmenters_and_of_opencv_are_taken(dtype: type, one: int) -> None:
+    stack = np.random.default_rng(one).random((3, 9, 70)) < 0.4
+    assert (Masks.from_dense(stack.astype(dtype) * dtype(one)).to_dense() == stack).all()
+    assert not Masks.from_dense(np.zeros((2, 9, 70), dtype)).areas.any()
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
         (lambda: Masks.from_dense(np.zeros((3, 4))), "expected masks of shape"),
+        (lambda: Masks.from_dense(np.full((1, 3, 4), 0.1)), "got float64; compare scores, as masks > 0"),
+        (lambda: Masks.from_dense(np.arange(12).reshape(1, 3, 4)), "got other values from 0 to 11"),
+        (lambda: Masks.from_dense(np.array([[[0, 1, 255]]], np.uint8)), "other values from 0 to 255"),
+        (lambda: Masks.from_dense(np.array([[[0, -1]]], np.int8)), "other values from -1 to 0"),
         (lambda: Masks.from_label_map(np.zeros((3, 4))), "expected an integer label map"),
         (lambda: Masks.from_rle([{"size": [3, 4], "counts": "~~"}]), "broken run lengths at row 0"),
         (lambda: Masks.from_rle([{"size": [3, 4], "counts": [5]}]), "do not fill 3 x 4"),

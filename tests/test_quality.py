@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from tests.reference.association import make, still
 from tracker.association import Tracker
 from tracker.sources.street import Street
 from tracker.systems import SYSTEMS
+from tracker.types import Detections
 
 FLOORS = {
     "sort": 0.859, "bytetrack": 0.941, "ocsort": 0.938, "botsort": 0.955, "botsort+": 0.955, "steady": 0.925,
@@ -26,41 +28,54 @@ FLOORS = {
 }  # fmt: skip
 
 
+class Seen(NamedTuple):
+    """What a network says of a frame, and the objects that its detections are."""
+
+    time_s: float
+    detections: Detections
+    objects: np.ndarray
+
+
+def look(seed: int) -> list[Seen]:
+    """A street of 150 frames with occlusions and blackouts, looks (unit vectors) and offsets to the frame before."""
+    street, faces = Street(seed=seed, size=(480, 270), frames=150, blackout=0.05), np.random.default_rng(0)
+    faces, before, seen = faces.normal(size=(1000, 16)), {}, []
+    for scene in map(street.render, range(150)):
+        detections, objects = scene.detections(min_pixels=60)
+        looks = faces[objects] + 0.5 * np.random.default_rng(len(objects)).normal(size=(len(objects), 16))
+        looks /= np.linalg.norm(looks, axis=1, keepdims=True)
+        centres = (detections.boxes[:, :2] + detections.boxes[:, 2:]) / 2
+        offsets = [before.get(o, c) - c for o, c in zip(objects.tolist(), centres, strict=True)]
+        scores = np.full(len(objects), 0.97, np.float32)
+        detections = replace(detections, embeddings=looks, offsets=np.reshape(offsets, (-1, 2)), scores=scores)
+        seen.append(Seen(scene.time_s, detections, objects))
+        before = dict(zip(objects.tolist(), centres, strict=True))
+    return seen
+
+
 @pytest.fixture(scope="module")
-def scenes() -> list:
-    """Three streets of 150 frames, with occlusions and blackouts."""
-    streets = [Street(seed=seed, size=(480, 270), frames=150, blackout=0.05) for seed in (7, 8, 9)]
-    return [[street.render(i) for i in range(150)] for street in streets]
+def streets() -> list[list[Seen]]:
+    return [look(seed) for seed in (7, 8, 9)]
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_objects_keep_their_ids(name: str, scenes: list) -> None:
+def test_objects_keep_their_ids(name: str, streets: list[list[Seen]]) -> None:
     """Share of an object's frames that carry its most frequent id, over all objects seen in 30 frames or more."""
     kept = total = 0
-    for street in scenes:
-        tracker, faces = make(name), np.random.default_rng(0).normal(size=(1000, 16))
+    for street in streets:
+        tracker = make(name)
         length = 1 if name == "motsnet" else 4  # its distances are those of unit vectors
-        before, followed = {}, {}  # where objects were, and the tracks that learned motion would search for
+        followed: dict[int, int] = {}  # the tracks that learned motion would search for
         ids_of: dict[int, Counter[int]] = defaultdict(Counter)
-        for scene in street:
-            detections, objects = scene.detections(min_pixels=60)
-            noise = np.random.default_rng(len(objects)).normal(size=(len(objects), 16))
-            looks = faces[objects] + 0.5 * noise
-            looks = length * looks / np.linalg.norm(looks, axis=1, keepdims=True) if len(objects) else looks
-            centres = (detections.boxes[:, :2] + detections.boxes[:, 2:]) / 2
-            offsets = [before.get(o, c) - c for o, c in zip(objects.tolist(), centres, strict=True)]
+        for time_s, plain, objects in street:
             known = [followed.get(o, -1) for o in objects.tolist()]
-            detections = replace(
-                detections, embeddings=looks, offsets=np.reshape(offsets, (-1, 2)), track_ids=known,
-                scores=np.full(len(objects), 0.97, np.float32),
-            )  # fmt: skip
-            snapshot = Tracker.update(tracker, detections, time_s=scene.time_s, flow=still(270, 480))
+            detections = replace(plain, embeddings=length * plain.embeddings, track_ids=known)
+            snapshot = Tracker.update(tracker, detections, time_s=time_s, flow=still(270, 480))
             tracks, alive = snapshot.confirmed, set(snapshot.ids.tolist())
             matched = np.zeros(len(objects), np.int64)
             matched[tracks.source] = tracks.ids
             for thing, track in zip(objects.tolist(), matched.tolist(), strict=True):
                 ids_of[thing][track] += 1
-            before = dict(zip(objects.tolist(), centres, strict=True))
             news = {o: t for o, t in zip(objects.tolist(), matched.tolist(), strict=True) if t}
             followed = {o: t for o, t in followed.items() if t in alive - set(news.values())} | news
         long = [counts for counts in ids_of.values() if sum(counts.values()) >= 30]

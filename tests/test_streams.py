@@ -13,6 +13,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from tests.patience import PATIENCE_S, until
+from tests.sources.cameras import ScriptedCapture
 from tracker.errors import ConfigError, ModelError, SourceError
 from tracker.models import open_model
 from tracker.pipeline import StageClock, every
@@ -20,6 +22,8 @@ from tracker.sources.live import LiveSource
 from tracker.streams import Stream, Streams, takes_batches
 from tracker.systems import create
 from tracker.types import Detections, Frame
+
+pytestmark = pytest.mark.usefixtures("compiled", "no_thread_is_left")
 
 
 def image(number: int) -> np.ndarray:
@@ -34,12 +38,17 @@ class File:
 
     def __init__(self, count: int, fail_at: int = -1) -> None:
         self.count, self.fail_at, self.closed = count, fail_at, 0
+        self.asked = 0
 
     def __iter__(self):
         for k in range(self.count):
+            self.asked += 1
             if k == self.fail_at:
                 raise SourceError("the disk is gone")
-            yield Frame(k, k / 30, image(k))
+            yield self.frame(k)
+
+    def frame(self, k: int) -> Frame:
+        return Frame(k, k / 30, image(k))
 
     def close(self) -> None:
         self.closed += 1
@@ -66,14 +75,25 @@ class Paced:
         pass
 
 
-class Net:
-    """A network whose one detection's box says which number it saw."""
+def when_ahead(*sources: File):
+    """Waits, the first time it is called, until each source has been read ahead: what comes next can be one batch."""
+    once = iter([sources])
 
-    def __init__(self, *, batches: bool = False, delay_s: float = 0.0, fail_on: int = -1, liar: bool = False) -> None:
+    def wait() -> None:
+        for sources in once:
+            until(lambda: all(source.asked >= 3 for source in sources))
+
+    return wait
+
+
+class Net:
+    """A network whose one detection's box says which number it saw; it calls `before` first."""
+
+    def __init__(self, *, batches: bool = False, before=lambda: None, fail_on: int = -1, liar: bool = False) -> None:
         spec = SimpleNamespace(shape=(None if batches else 1, 1))
         self.session = SimpleNamespace(inputs={"n": spec}, outputs={"n": spec})
         self.sizes: Counter[int] = Counter()
-        self.delay_s, self.fail_on, self.liar = delay_s, fail_on, liar
+        self.before, self.fail_on, self.liar = before, fail_on, liar
         self.threads: set[str] = set()
 
     def preprocess(self, image: np.ndarray):
@@ -81,9 +101,9 @@ class Net:
 
     def infer(self, tensors):
         numbers = tensors["n"]
+        self.before()
         self.threads.add(threading.current_thread().name)
         self.sizes[len(numbers)] += 1
-        time.sleep(self.delay_s)
         if self.liar and len(numbers) > 1:
             raise ModelError("a reshape inside says 1")
         if self.fail_on in numbers:
@@ -98,14 +118,13 @@ class Net:
 class Memory:
     """A sink that remembers frame numbers and ids, and checks that the network saw the stream's own picture."""
 
-    def __init__(self, delay_s: float = 0.0, fail_at: int = -1) -> None:
+    def __init__(self, fail_at: int = -1) -> None:
         self.seen: list[int] = []
         self.ids: set[int] = set()
         self.closed = 0
-        self.delay_s, self.fail_at = delay_s, fail_at
+        self.fail_at = fail_at
 
     def write(self, frame, tracks) -> None:
-        time.sleep(self.delay_s)
         if frame.index == self.fail_at:
             raise OSError("disk full")
         assert tracks.detections.boxes[0, 2] == 1 + frame.image[0, 0, 0]
@@ -125,21 +144,10 @@ def camera(count: int, fps: float = 25.0) -> LiveSource:
     return LiveSource("camera", capture)
 
 
-@pytest.fixture(autouse=True)
-def no_thread_is_left():
-    create("bytetrack").warmup()
-    before = set(threading.enumerate())
-    yield
-    deadline = time.monotonic() + 5
-    while set(threading.enumerate()) - before and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not set(threading.enumerate()) - before
-
-
 @pytest.mark.parametrize("batches", [False, True])
 def test_files_lose_nothing_and_share_nothing_but_the_network(batches: bool) -> None:
-    net, sinks = Net(batches=batches, delay_s=0.001), [Memory() for _ in range(4)]
-    sources = [File(n) for n in (60, 50, 40, 3)]
+    sources, sinks = [File(n) for n in (60, 50, 40, 3)], [Memory() for _ in range(4)]
+    net = Net(batches=batches, before=when_ahead(*sources))
     streams = Streams(net)
     for k, (source, sink) in enumerate(zip(sources, sinks, strict=True)):
         streams.add(f"s{k}", stream(source, sink))
@@ -155,10 +163,11 @@ def test_files_lose_nothing_and_share_nothing_but_the_network(batches: bool) -> 
 
 
 def test_a_graph_that_only_says_that_it_takes_batches(caplog: pytest.LogCaptureFixture) -> None:
-    net, sinks = Net(batches=True, liar=True, delay_s=0.002), [Memory(), Memory()]
+    sources, sinks = [File(30), File(30)], [Memory(), Memory()]
+    net = Net(batches=True, liar=True, before=when_ahead(*sources))
     streams = Streams(net)
-    for k, sink in enumerate(sinks):
-        streams.add(str(k), stream(File(30), sink))
+    for k, (source, sink) in enumerate(zip(sources, sinks, strict=True)):
+        streams.add(str(k), stream(source, sink))
     outcomes = streams.run()
     assert all(sink.seen == list(range(30)) for sink in sinks)
     assert all(outcome.error is None for outcome in outcomes.values())
@@ -176,13 +185,13 @@ def test_frames_of_several_sizes_are_not_one_batch() -> None:
             return super().infer({"n": tensors["n"][:, :1]})
 
     class Wide(File):
-        def __iter__(self):
-            for frame in super().__iter__():
-                yield Frame(frame.index, frame.time_s, frame.image.repeat(2, axis=1))
+        def frame(self, k: int) -> Frame:
+            return Frame(k, k / 30, image(k).repeat(2, axis=1))
 
-    net, sinks = Whole(batches=True, delay_s=0.002), [Memory() for _ in range(3)]
+    sources, sinks = [File(40), File(40), Wide(20)], [Memory() for _ in range(3)]
+    net = Whole(batches=True, before=when_ahead(*sources))
     streams = Streams(net)
-    for k, (source, sink) in enumerate(zip([File(40), File(40), Wide(20)], sinks, strict=True)):
+    for k, (source, sink) in enumerate(zip(sources, sinks, strict=True)):
         streams.add(f"s{k}", stream(source, sink))
     outcomes = streams.run()
     assert [outcome.error for outcome in outcomes.values()] == [None] * 3
@@ -229,12 +238,14 @@ def test_a_real_graph_gives_each_stream_what_it_gives_alone(tmp_path: Path) -> N
     model = open_model(brightness(tmp_path / "net.onnx"), device="cpu", threads=1)
     sizes: Counter[int] = Counter()
     infer = model.infer
-    model.infer = lambda tensors: (sizes.update([len(tensors["images"])]), time.sleep(0.002), infer(tensors))[2]  # type: ignore[method-assign]
 
     class Bright(File):
-        def __iter__(self):
-            for k in range(self.count):
-                yield Frame(k, k / 30, np.full((64, 64, 3), self.fail_at + 2 * k, np.uint8))
+        def __init__(self, count: int, least: int) -> None:
+            super().__init__(count)
+            self.least = least
+
+        def frame(self, k: int) -> Frame:
+            return Frame(k, k / 30, np.full((64, 64, 3), self.least + 2 * k, np.uint8))
 
     class Keep(Memory):
         def write(self, frame, tracks) -> None:
@@ -244,10 +255,12 @@ def test_a_real_graph_gives_each_stream_what_it_gives_alone(tmp_path: Path) -> N
             assert len(alone) == 1
             self.seen.append(frame.index)
 
-    sinks = [Keep() for _ in range(4)]
+    sources, sinks = [Bright(30, 60 + 20 * k) for k in range(4)], [Keep() for _ in range(4)]
+    wait = when_ahead(*sources)
+    model.infer = lambda tensors: (wait(), sizes.update([len(tensors["images"])]), infer(tensors))[2]  # type: ignore[method-assign]
     streams = Streams(model, max_batch=3)
-    for k, sink in enumerate(sinks):
-        streams.add(str(k), stream(Bright(30, 60 + 20 * k), sink))
+    for k, (source, sink) in enumerate(zip(sources, sinks, strict=True)):
+        streams.add(str(k), stream(source, sink))
     outcomes = streams.run()
     assert [outcome.error for outcome in outcomes.values()] == [None] * 4
     assert [sink.seen for sink in sinks] == [list(range(30))] * 4 and max(sizes) == 3
@@ -282,7 +295,7 @@ def test_a_camera_that_does_not_answer_keeps_nobody_waiting() -> None:
     answer, sink = threading.Event(), Memory()
 
     def hang() -> Stream:
-        answer.wait(10)
+        answer.wait(PATIENCE_S)
         raise SourceError("no answer")
 
     streams = Streams(Net(), on_end=lambda name, outcome: answer.set() if name == "good" else None)
@@ -292,54 +305,89 @@ def test_a_camera_that_does_not_answer_keeps_nobody_waiting() -> None:
     assert sink.seen == list(range(100)) and str(outcomes["dead"].error) == "no answer"
 
 
-def test_live_streams_lose_no_frame_more_than_alone() -> None:
-    """Four cameras at 25 fps: one dead from the start, one that dies in the middle."""
+class Stepped(ScriptedCapture):
+    """Delivers `count` pictures, each when the one before has reached the sink."""
 
-    def run(*names: str) -> dict[str, int]:
-        streams, made = Streams(Net(batches=True, delay_s=0.004)), {}
-        for name in names:
-            if name == "dead":
-                streams.add(name, refuse)
-                continue
-            made[name] = Memory()
-            streams.add(name, lambda name=name: stream(camera(14 if name == "dying" else 36), made[name]))
-        outcomes = streams.run()
-        ages = [o.report.stages["age"].p50 for o in outcomes.values() if o.report is not None]
-        assert max(ages) < 60
-        for name, sink in made.items():
-            report = outcomes[name].report
-            assert len(sink.seen) + report.dropped == (14 if name == "dying" else 36)
-        return {name: len(sink.seen) for name, sink in made.items()}
+    size, finite = (4, 4), True
 
-    alone, together = run("a"), run("a", "b", "dead", "dying")
-    assert min(together["a"], together["b"]) >= alone["a"] - 3, "a loaded machine may lose a few"
-    assert together["dying"] >= 11
+    def __init__(self, count: int, sink: Memory) -> None:
+        super().__init__()
+        self.count, self.sink = count, sink
+
+    def pictures(self):
+        for k in range(self.count):
+            until(lambda k=k: len(self.sink.seen) == k)
+            yield k / 25, time.monotonic(), k
+
+    def to_image(self, number: int) -> np.ndarray:
+        return image(number)
+
+
+def test_live_streams_lose_no_frame_to_others_that_fail() -> None:
+    """Four cameras: one dead from the start, one that dies in the middle."""
+    streams, counts = Streams(Net(batches=True)), {"a": 36, "dead": 0, "dying": 14, "b": 36}
+    made = {name: Memory() for name in counts}
+    for name, count in counts.items():
+        source = LiveSource(name, Stepped(count, made[name])) if count else None
+        streams.add(name, stream(source, made[name]) if source else refuse)
+    outcomes = streams.run()
+    assert isinstance(outcomes.pop("dead").error, SourceError)
+    for name, outcome in outcomes.items():
+        assert made[name].seen == list(range(counts[name])) and outcome.report.dropped == 0
+        assert outcome.report.stages["age"].count == counts[name]
 
 
 def test_a_slow_network_serves_live_streams_in_turn_with_their_newest_frames() -> None:
-    sinks = [Memory() for _ in range(3)]
-    streams = Streams(Net(delay_s=0.02))
-    for k, sink in enumerate(sinks):
-        streams.add(str(k), lambda sink=sink: stream(camera(100, 100), sink))
+    """While it works on a picture, two more come from each of three cameras."""
+
+    class Fed(Stepped):
+        pictures = ScriptedCapture.pictures
+
+    class Slow(Net):
+        def infer(self, tensors):
+            order.append(int(tensors["n"][0, 0]) // 64)
+            assert tensors["n"] == 64 * order[-1] + newest, "the newest of its camera"
+            if len(order) < 30:
+                self.come_two_more()
+                lanes = streams._lanes.values()
+                until(lambda: sum(lane.in_flight for lane in lanes) == 1 and sum(lane.ready for lane in lanes) == 2)
+            else:
+                for camera in cameras:
+                    camera.fed.put(None)
+            return super().infer(tensors)
+
+        def come_two_more(self) -> None:
+            nonlocal newest
+            for k, camera in enumerate(cameras):
+                camera.feed(*((at / 25, 64 * k + at) for at in (newest + 1, newest + 2)))
+            newest += 2
+
+    order: list[int] = []
+    newest, sinks = 0, [Memory() for _ in range(3)]
+    cameras = [Fed(0, sink) for sink in sinks]
+    streams = Streams(Slow())
+    for k, (camera, sink) in enumerate(zip(cameras, sinks, strict=True)):
+        source = LiveSource(str(k), camera)
+        camera.feed((0.0, 64 * k))
+        streams.add(str(k), stream(source, sink))
     outcomes = streams.run()
-    counts = [len(sink.seen) for sink in sinks]
-    assert max(counts) - min(counts) <= 3 and sum(counts) < 120
+    assert sorted(order[:3]) == [0, 1, 2] and order[3:30] == order[:27]
     for k, sink in enumerate(sinks):
-        report = outcomes[str(k)].report
-        assert len(sink.seen) + report.dropped == 100 and sink.seen == sorted(sink.seen)
-        assert report.stages["age"].p50 < 60, "the newest frame is taken when its turn comes"
+        assert len(sink.seen) >= 10 and sink.seen == sorted(sink.seen) and sink.seen[-1] == newest
+        assert len(sink.seen) + outcomes[str(k)].report.dropped == 1 + newest
 
 
 def test_a_slow_disk_is_its_streams_own_matter() -> None:
-    slow, fast = Memory(delay_s=0.05), Memory()
-    streams = Streams(Net(batches=True))
+    """A disk that writes nothing until the other stream is through."""
+    slow, fast, through, ended = Memory(), Memory(), threading.Event(), []
+    write = slow.write
+    slow.write = lambda frame, tracks: (through.wait(PATIENCE_S), write(frame, tracks))  # type: ignore[method-assign]
+    streams = Streams(Net(batches=True), on_end=lambda name, _: (ended.append(name), through.set()))
     streams.add("slow", stream(File(10), slow))
     streams.add("fast", stream(File(200), fast))
-    done = {}
-    streams._on_end = lambda name, outcome: done.setdefault(name, time.monotonic())
     streams.run()
     assert slow.seen == list(range(10)) and fast.seen == list(range(200))
-    assert done["fast"] < done["slow"]
+    assert ended == ["fast", "slow"]
 
 
 def test_streams_come_and_go_while_it_runs() -> None:
@@ -355,16 +403,16 @@ def test_streams_come_and_go_while_it_runs() -> None:
     streams.add("b", stream(endless, sinks["b"]))
     with pytest.raises(ConfigError, match="twice"):
         streams.add("b", refuse)
-    wait(lambda: len(sinks["b"].seen) > 3)
+    until(lambda: len(sinks["b"].seen) > 3)
     assert streams.clocks["b"].latencies()["session"].count > 0
     outcome = streams.remove("b")
     assert outcome.report.frames == len(sinks["b"].seen) and sinks["b"].closed == 1
     with pytest.raises(ConfigError, match="no stream 'b'"):
         streams.remove("b")
     streams.add("c", stream(camera(10_000, 50), sinks["c"]))
-    wait(lambda: len(sinks["c"].seen) > 3)
+    until(lambda: len(sinks["c"].seen) > 3)
     stop.set()
-    runner.join(10)
+    runner.join(PATIENCE_S)
     assert not runner.is_alive() and set(results) == {"a", "c"}
     assert results["c"].report.frames == len(sinks["c"].seen) and sinks["c"].closed == 1
     assert sinks["a"].seen == list(range(10))
@@ -409,10 +457,3 @@ def test_an_interrupt_closes_every_sink() -> None:
 def test_bad_batch_size() -> None:
     with pytest.raises(ConfigError, match="max_batch"):
         Streams(Net(), max_batch=0)
-
-
-def wait(condition, limit_s: float = 5.0) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.005)
-    assert condition()

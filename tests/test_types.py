@@ -30,6 +30,13 @@ from tracker.types.tracks import (
 BOX = [[1, 2, 3, 4]]
 
 
+class _Tensor:
+    """What torch's tensors do that have a gradient; those on a GPU raise a TypeError."""
+
+    def __array__(self, *_: object, **__: object) -> np.ndarray:
+        raise RuntimeError("Use tensor.detach().numpy() instead.")
+
+
 def test_lists_and_other_numbers_are_converted_and_nothing_is_copied_without_need() -> None:
     detections = Detections(BOX, [0.5])  # type: ignore[arg-type]
     assert detections.boxes.dtype == np.float32 and detections.labels.tolist() == [0]
@@ -53,7 +60,14 @@ def test_empty_is_a_value() -> None:
         ({"boxes": [[3, 2, 1, 4]], "scores": [1]}, "x2 >= x1"),
         ({"boxes": BOX, "scores": [1], "labels": [-1]}, "class indices >= 0"),
         ({"boxes": BOX, "scores": [1], "labels": [0.5]}, "labels as whole numbers"),
-        ({"boxes": [["a", 1, 2, 3]], "scores": [1]}, "boxes as float32 numbers"),
+        ({"boxes": [["a", 1, 2, 3]], "scores": [1]}, "boxes as float32 numbers, got text"),
+        ({"boxes": None, "scores": None}, "boxes as float32 numbers, got None"),
+        ({"boxes": _Tensor(), "scores": [1]}, r"boxes as float32 numbers, got _Tensor \(use tensor.detach\(\)"),
+        (
+            {"boxes": BOX, "scores": [1], "labels": ["car"]},
+            "labels as int32 numbers, got text; names belong in class_n",
+        ),
+        ({"boxes": [[600, 400, 50, 120]], "scores": [1]}, "where these are x y width height"),
         ({"boxes": [[0, 0, 1e300, 1]], "scores": [1]}, "finite boxes.*row 0"),
         ({"boxes": BOX, "scores": [1], "masks": Masks.empty(5, 5, 2)}, "one mask per box"),
         ({"boxes": BOX, "scores": [1], "masks": np.ones((1, 5, 5))}, "tracker.Masks, got ndarray; Masks.from_dense"),

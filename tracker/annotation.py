@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker import pipeline
+from tracker._writing import write_whole
 from tracker.association.mining import Vetoes, find_payoff, link_segments
 from tracker.errors import ConfigError, DetectionsError, FormatError, FrameError, SinkError, why
 from tracker.formats import FORMATS
@@ -263,10 +264,8 @@ def merge_truths(paths: Iterable[Path], path: Path) -> None:
             replace(track, video=number_of[track.video], id=len(tracks) + place)
             for place, track in enumerate(truth.tracks, 1)
         ]
-    part = path.with_name(path.name + ".part")
     try:
-        part.write_text(write_truth(VisTruth(videos, categories, tracks)), encoding="utf-8")
-        part.replace(path)
+        write_whole(path, write_truth(VisTruth(videos, categories, tracks)).encode())
     except OSError as error:
         raise _failed(path, error) from None
 

@@ -20,7 +20,7 @@ from time import monotonic
 from tracker.errors import ConfigError
 from tracker.types import Frame
 
-STEPS = ("flow", "embeddings", "masks", "detector")
+STEPS = ("flow", "embeddings", "detector")
 """What a frame can go without, in the order in which it does. Without the detector tracks are only predicted."""
 
 _MEAN_GAIN, _EXCESS_GAIN = 1 / 8, 1 / 4

@@ -91,10 +91,10 @@ class Masks:
 
     @classmethod
     def from_dense(cls, stack: ArrayLike) -> Masks:
-        """Pack a full-frame stack (N, H, W), bool or any number type; non-zero is object. N may be 0.
+        """Pack a full-frame stack (N, H, W): bool, or integers that are 0 and 1, or 0 and 255. N may be 0.
 
         Raises:
-            MasksError: not three-dimensional.
+            MasksError: not three-dimensional, or other values: scores need a threshold, a map of ids `from_label_map`.
         """
         dense = np.asarray(stack)
         if dense.ndim != 3:
@@ -102,7 +102,7 @@ class Masks:
         n, height, width = dense.shape
         if n == 0:
             return cls.empty(height, width)
-        dense = np.ascontiguousarray(dense != 0)
+        dense = np.ascontiguousarray(_as_bool(dense))
         corners = np.zeros((n, 2), np.int64)
         crops = []
         for i, mask in enumerate(dense):
@@ -352,6 +352,23 @@ def label_map_iou(
     union = shared.sum(1)[1:, None] + shared.sum(0)[None, 1:] - shared[1:, 1:]
     iou: NDArray[np.float64] = shared[1:, 1:] / np.maximum(union, 1)
     return iou
+
+
+def _as_bool(dense: NDArray[Any]) -> NDArray[np.bool_]:
+    """What is object in masks as networks and OpenCV give them."""
+    if dense.dtype == np.bool_:
+        return dense
+    if dense.dtype.kind not in "iu":
+        raise MasksError(f"expected masks as bool or integers, got {dense.dtype}; compare scores, as masks > 0.5")
+    inside: NDArray[np.bool_] = dense != 0
+    most = int(dense.max(initial=0))
+    if most not in (0, 1, 255) or not np.array_equal(dense == (most or 1), inside):
+        low = int(dense.min(initial=0))
+        raise MasksError(
+            f"expected masks of 0 and 1, or of 0 and 255, got other values from {low} to {most}; "
+            "Masks.from_label_map takes maps of ids"
+        )
+    return inside
 
 
 def _as_bytes(crop: NDArray[Any]) -> NDArray[np.uint8]:

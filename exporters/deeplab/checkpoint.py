@@ -24,14 +24,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from exporters.checkpoint import list_misfits, read_arrays
-from exporters.deeplab.network import DeepLab, Layout, Size
+from exporters.checkpoint import COUNTER, list_misfits, read_arrays
+from exporters.deeplab.network import DeepLab, Layout
 from tracker.errors import ConfigError
+from tracker.models.card import Size
 
 SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 _NOT_OURS = ("save_counter", "global_step", "optimizer", "step", "_CHECKPOINTABLE_OBJECT_GRAPH")  # first steps
 _NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
-_COUNTER = ".num_batches_tracked"
 _STEM, _CLASSES = "encoder/_stem/_conv/kernel", "semantic_last_layer/kernel"
 
 
@@ -39,7 +39,7 @@ def official_names(network: DeepLab) -> dict[str, str]:
     """Our name of every tensor -> deeplab2's, without `SUFFIX`."""
     modules, out = dict(network.named_modules()), {}
     for name in network.state_dict():
-        if name.endswith(_COUNTER):
+        if name.endswith(COUNTER):
             continue
         way, _, kind = name.rpartition(".")
         module = modules[way]

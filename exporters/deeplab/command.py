@@ -12,13 +12,13 @@ import torch
 from numpy.typing import NDArray
 
 from exporters.deeplab.checkpoint import load_checkpoint
-from exporters.deeplab.network import HEAD_STRIDE, STRIDE, DeepLab, Layout, Size, initialise
+from exporters.deeplab.network import HEAD_STRIDE, STRIDE, DeepLab, Layout, initialise
 from exporters.delivery import draft_file, parse_size, say
 from exporters.parity import LIMIT, check_parity
 from exporters.tracing import trace_graph
 from tracker.errors import ConfigError
 from tracker.formats.class_set import KITTI_STEP, MOTCHALLENGE_STEP
-from tracker.models.card import ImageInput, ModelCard
+from tracker.models.card import ImageInput, ModelCard, Size
 
 POSTPROCESSING = {"threshold": 0.1, "window": 13, "centres": 400, "homeless": "void"}
 """Of deeplab2's configurations; the window is in input pixels, where deeplab2 looks for centres."""

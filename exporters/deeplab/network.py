@@ -17,14 +17,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tracker.models.card import Size
+
 STRIDE = 32
 """Input sides are multiples of it, plus 1: then every map's corners lie on the input's."""
 HEAD_STRIDE = 4
 EPSILON = 1e-3
 RATES = (3, 6, 9)
 BLOCKS = (3, 4, 6, 3)
-
-Size = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)

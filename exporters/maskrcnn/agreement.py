@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from exporters.maskrcnn.graph import Detector
 from exporters.parity import LIMIT, ParityError, relative_difference
 from tracker.errors import ModelError
-from tracker.models.session import Session, SessionConfig
+from tracker.onnx.devices import SessionConfig
+from tracker.onnx.session import Session
 
 Arrays = dict[str, NDArray[Any]]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from exporters.checkpoint import list_misfits, read_checkpoint
+from exporters.checkpoint import COUNTER, count_parts, load_state, read_checkpoint, require
 from exporters.maskrcnn.network import Layout, MaskRcnn
 from tracker.errors import ConfigError
 
@@ -21,7 +21,6 @@ _RENAMED = (
     (re.compile(r"^rpn\.head\.conv\.(weight|bias)$"), r"rpn.head.conv.0.0.\1"),
 )
 _OLD_MASK = re.compile(r"^roi_heads\.mask_head\.mask_fcn(\d+)\.(weight|bias)$")
-_COUNTER = ".num_batches_tracked"  # of normalisations that learn; nobody needs it here
 
 
 def load_checkpoint(path: Path) -> tuple[MaskRcnn, str]:
@@ -60,7 +59,7 @@ def current_names(data: Any) -> dict[str, Tensor]:
         old = _OLD_MASK.match(new)
         if old is not None:
             new = f"roi_heads.mask_head.{int(old[1]) - 1}.0.{old[2]}"
-        if not new.endswith(_COUNTER):
+        if not new.endswith(COUNTER):
             out[new] = tensor
     return out
 
@@ -77,38 +76,7 @@ def layout_of(state: Mapping[str, Tensor]) -> Layout:
         "width": "backbone.body.conv1.weight", "features": "backbone.fpn.inner_blocks.0.0.weight", "hidden": hidden,
         "classes": "roi_heads.box_predictor.cls_score.weight",
     }  # fmt: skip
-    missing = [name for name in telling.values() if name not in state]
-    blocks = tuple(count_parts(state, f"backbone.body.layer{i}.") for i in range(1, 5))
-    missing += [f"backbone.body.layer{i}.0.conv1.weight" for i, count in enumerate(blocks, 1) if count == 0]
-    if missing:
-        raise ConfigError(f"missing {len(missing)}: {', '.join(missing)}")
+    layers = [f"backbone.body.layer{i}." for i in range(1, 5)]
+    require([*telling.values(), *(f"{layer}0.conv1.weight" for layer in layers)], state)
+    blocks = tuple(count_parts(state, layer) for layer in layers)
     return Layout(blocks, **{key: len(state[name]) for key, name in telling.items()}, deep=deep)
-
-
-def load_state(state: Mapping[str, Tensor], network: MaskRcnn) -> None:
-    """Fill a network from tensors of today's names. Nothing is changed where it raises.
-
-    Raises:
-        ConfigError: see `find_misfits`.
-    """
-    misfits = find_misfits(state, network)
-    if misfits:
-        raise ConfigError(misfits)
-    network.load_state_dict(state, strict=False)  # the counters are not there, everything else was compared
-
-
-def find_misfits(state: Mapping[str, Tensor], network: MaskRcnn) -> str:
-    """Which tensors are missing, unknown or of another shape; "" where all fit."""
-    own = {name: tensor for name, tensor in network.state_dict().items() if not name.endswith(_COUNTER)}
-    misshapen = [
-        f"{name} {list(state[name].shape)} instead of {list(own[name].shape)}"
-        for name in set(own) & set(state)
-        if own[name].shape != state[name].shape
-    ]
-    missing, unknown = set(own) - set(state), set(state) - set(own)
-    return list_misfits({"missing": missing, "unknown": unknown, "of another shape": misshapen})
-
-
-def count_parts(state: Mapping[str, Tensor], prefix: str) -> int:
-    """How many parts with tensors a prefix has: as many as there are names after it."""
-    return len({name[len(prefix) :].split(".")[0] for name in state if name.startswith(prefix)})

@@ -19,15 +19,15 @@ from torch.nn import functional
 from exporters.maskrcnn.heads import (
     ANCHOR_SIDES,
     BOX_WEIGHTS,
+    LARGEST_GROWTH,
     POOLED,
     POOLED_MASK,
-    RATIOS,
     are_wider,
     clip_boxes,
     decode_boxes,
     place_anchors,
+    unstack,
 )
-from exporters.maskrcnn.network import MaskRcnn
 from exporters.maskrcnn.operators import pool, suppress
 from tracker.errors import ConfigError
 
@@ -41,9 +41,9 @@ class Design:
 
     Attributes:
         size: (width, height) of the input; inside, zeros fill it up to multiples of 32.
-        candidates: places per level that compete for a proposal.
+        candidates: places per group (see `Detector.place_groups`) that compete for a proposal.
         proposals: that the box head looks at.
-        proposal_nms: a proposal that overlaps a better one of its level by more is dropped.
+        proposal_nms: a proposal that overlaps a better one of its group by more is dropped.
         min_score: a detection's score is above it.
         nms: a detection that overlaps a better one of its class by more is dropped.
         detections: best ones kept, K.
@@ -108,55 +108,80 @@ class Found(NamedTuple):
 class Detector(nn.Module):
     """Image (1, 3, h, w) normalised RGB, extent (2,) px of the picture in it -> `outputs`.
 
-    A network with more heads overrides `outputs` and `tell`; what `find` returns is all there is to know. One that
-    remembers frames has more `inputs`, which `memory` describes and `find` takes, and names what it gives out for the
-    next frame in `fixed`.
+    A network with other layers overrides `place_groups`, `weigh_places`, `classify` and `draw`; one with more heads
+    `outputs` and `tell`: what `find` returns is all there is to know. One that remembers frames has more `inputs`,
+    which `memory` describes and `look` takes, and names what it gives out for the next frame in `fixed`.
+
+    Attributes:
+        memory: shapes of the inputs that carry something from frame to frame.
     """
 
     inputs: tuple[str, ...] = ("image", "extent")
     outputs: tuple[str, ...] = ("boxes", "scores", "labels", "masks", "proposals")
     fixed: tuple[str, ...] = ("features", "semantic")
     """Outputs that have always the same shape; all others have one row for each detection."""
+    first_level = 2
+    """Pyramid level of the first map."""
+    largest_growth = LARGEST_GROWTH
+    """Logarithm of the largest factor by which a box becomes wider or higher."""
 
-    def __init__(self, network: MaskRcnn, design: Design) -> None:
+    def __init__(self, network: nn.Module, design: Design) -> None:
         super().__init__()
         self.network, self.design = network, design
-        width, height = design.padded
-        for i, side in enumerate(ANCHOR_SIDES):
-            cells = [-(-extent // (4 << i)) for extent in (width, height)]
-            # whole numbers: on an odd number of cells P6 is a little denser than 64 px, as in torchvision
-            stride = (width // cells[0], height // cells[1])
-            self.register_buffer(f"anchors{i}", place_anchors(side, cells[1], cells[0], stride), persistent=False)
+        self.memory: dict[str, tuple[int, ...]] = {}
+        for i, anchors in enumerate(self.place_groups()):
+            self.register_buffer(f"anchors{i}", anchors, persistent=False)
         if design.features is not None:
             self.outputs = (*self.outputs, "features")
+
+    @property
+    def class_count(self) -> int:
+        """Classes, without background."""
+        return int(self.network.layout.classes) - 1
 
     def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
         """The tensors of `outputs`, from those of `inputs`."""
         return self.tell(self.find(*given))
 
-    @property
-    def memory(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of the inputs that carry something from frame to frame."""
-        return {}
-
     def tell(self, found: Found) -> tuple[Tensor, ...]:
         """What of it the graph gives out."""
         out = (found.boxes, found.scores, found.labels, found.masks, found.rows)
-        return out if self.design.features is None else (*out, found.maps[self.design.features - 2])
+        level = self.design.features
+        return out if level is None else (*out, found.maps[level - self.first_level])
 
-    def find(self, image: Tensor, extent: Tensor) -> Found:
+    def find(self, image: Tensor, extent: Tensor, *memory: Tensor) -> Found:
         """All stages."""
-        (width, height), (wide, high) = self.design.size, self.design.padded
-        maps = self.network.backbone(functional.pad(image, (0, wide - width, 0, high - height)))
+        maps = self.look(image, *memory)
         proposals, objectness = self.propose(maps, extent)
         chances, class_boxes = self.judge(maps, proposals, objectness, extent)
         boxes, scores, labels, rows = self.choose(chances, class_boxes)
         masks = self.draw(maps, boxes, labels)
         return Found(maps, proposals, objectness, chances, class_boxes, boxes, scores, labels, rows, masks)
 
+    def look(self, image: Tensor, *memory: Tensor) -> list[Tensor]:
+        """Maps of the heads, from the finest to the coarsest, and what is to be remembered."""
+        (width, height), (wide, high) = self.design.size, self.design.padded
+        maps: list[Tensor] = self.network.backbone(functional.pad(image, (0, wide - width, 0, high - height)))
+        return maps
+
+    def place_groups(self) -> list[Tensor]:
+        """Anchors (A, 4) of all places, in groups: proposals suppress others of their group. Here, a group a level."""
+        width, height = self.design.padded
+        groups = []
+        for i, side in enumerate(ANCHOR_SIDES):
+            cells = [-(-extent // (4 << i)) for extent in (width, height)]
+            # whole numbers: on an odd number of cells P6 is a little denser than 64 px, as in torchvision
+            stride = (width // cells[0], height // cells[1])
+            groups.append(place_anchors(side, cells[1], cells[0], stride))
+        return groups
+
+    def weigh_places(self, maps: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """Objectness logits (A,) and box deltas (A, 4) of each group, in the order of its anchors."""
+        return [unstack(*self.network.rpn.head(feature)) for feature in maps]
+
     def propose(self, maps: Sequence[Tensor], extent: Tensor) -> tuple[Tensor, Tensor]:
         """Proposals (P, 4) and their objectness (P,), -1 where there are no more."""
-        found = [self._candidates(i, feature, extent) for i, feature in enumerate(maps)]
+        found = [self._candidates(i, *group, extent) for i, group in enumerate(self.weigh_places(maps))]
         counts = [int(scores.shape[0]) for _, scores in found]
         most = max(counts)
         boxes = torch.stack([functional.pad(b, (0, 0, 0, most - n)) for (b, _), n in zip(found, counts, strict=True)])
@@ -168,24 +193,27 @@ class Detector(nn.Module):
         best, rows = kept.flatten().topk(count)
         return boxes.flatten(0, 1)[rows], best
 
-    def _candidates(self, level: int, feature: Tensor, extent: Tensor) -> tuple[Tensor, Tensor]:
-        """The best places of one level: boxes (k, 4), objectness (k,), -1 for one without area."""
-        logits, deltas = self.network.rpn.head(feature)
-        logits = logits[0].permute(1, 2, 0).flatten()
-        deltas = deltas[0].unflatten(0, (len(RATIOS), 4)).permute(2, 3, 0, 1).reshape(-1, 4)
+    def _candidates(self, group: int, logits: Tensor, deltas: Tensor, extent: Tensor) -> tuple[Tensor, Tensor]:
+        """The best places of a group: boxes (k, 4), objectness (k,), -1 for one without area."""
         best, rows = logits.topk(min(self.design.candidates, int(logits.shape[0])))
-        boxes = clip_boxes(decode_boxes(getattr(self, f"anchors{level}")[rows], deltas[rows]), extent)
+        anchors = self.get_buffer(f"anchors{group}")[rows]
+        boxes = clip_boxes(decode_boxes(anchors, deltas[rows], largest_growth=self.largest_growth), extent)
         return boxes, torch.where(are_wider(boxes, _LEAST_PROPOSAL), best.sigmoid(), torch.full_like(best, -1))
 
     def judge(
         self, maps: Sequence[Tensor], proposals: Tensor, objectness: Tensor, extent: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Class probabilities (P, classes - 1) and refined boxes (P, classes - 1, 4)."""
-        heads = self.network.roi_heads
-        logits, deltas = heads.box_predictor(heads.box_head(pool(maps, proposals, POOLED)))
-        boxes = clip_boxes(decode_boxes(proposals[:, None], deltas[:, 1:], BOX_WEIGHTS), extent)
+        logits, deltas = self.classify(maps, proposals)
+        boxes = clip_boxes(decode_boxes(proposals[:, None], deltas, BOX_WEIGHTS, self.largest_growth), extent)
         real = are_wider(boxes, _LEAST_BOX) & (objectness >= 0)[:, None]
         return logits.softmax(1)[:, 1:] * real, boxes
+
+    def classify(self, maps: Sequence[Tensor], boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """Class logits (P, classes), background first, and box deltas (P, classes - 1, 4) of boxes (P, 4)."""
+        heads = self.network.roi_heads
+        logits, deltas = heads.box_predictor(heads.box_head(pool(maps, boxes, POOLED)))
+        return logits, deltas[:, 1:]
 
     def choose(self, chances: Tensor, class_boxes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The best detections of all classes: boxes (N, 4), scores, labels, rows of the proposals (N,)."""
@@ -204,7 +232,10 @@ class Detector(nn.Module):
     def draw(self, maps: Sequence[Tensor], boxes: Tensor, labels: Tensor) -> Tensor:
         """Masks (N, 28, 28) in 0..1 of boxes (N, 4), each of its label."""
         heads = self.network.roi_heads
-        logits = heads.mask_predictor(heads.mask_head(pool(maps, boxes, POOLED_MASK)))
-        side = 2 * POOLED_MASK
-        chosen = logits.gather(1, labels[:, None, None, None].expand(-1, 1, side, side))
-        return chosen[:, 0].sigmoid()
+        return take_masks(heads.mask_predictor(heads.mask_head(pool(maps, boxes, POOLED_MASK))), labels)
+
+
+def take_masks(logits: Tensor, channels: Tensor) -> Tensor:
+    """Masks (N, side, side) in 0..1 from logits (N, K, side, side), each of its channel (N,)."""
+    side = int(logits.shape[3])
+    return logits.gather(1, channels[:, None, None, None].expand(-1, 1, side, side))[:, 0].sigmoid()

@@ -50,9 +50,20 @@ def place_anchors(side: int, height: int, width: int, stride: tuple[int, int]) -
     """(height * width * 3, 4) anchors of a level's cells, rows first; `stride` is x, y in px."""
     ratios = torch.tensor(RATIOS).sqrt()
     half = torch.stack([side / ratios, side * ratios], 1) / 2
-    cell = torch.cat([-half, half], 1).round()
+    return spread(torch.cat([-half, half], 1).round(), height, width, stride)
+
+
+def spread(cell: Tensor, height: int, width: int, stride: tuple[int, int]) -> Tensor:
+    """Anchors (height * width * K, 4) of a level from those of its first cell (K, 4), rows first."""
     y, x = torch.meshgrid(torch.arange(height) * stride[1], torch.arange(width) * stride[0], indexing="ij")
     return (torch.stack([x, y, x, y], -1)[:, :, None] + cell).reshape(-1, 4)
+
+
+def unstack(logits: Tensor, deltas: Tensor) -> tuple[Tensor, Tensor]:
+    """A level's logits (1, K, h, w) and deltas (1, 4K, h, w) as (h * w * K,) and (h * w * K, 4), rows first."""
+    kinds = int(logits.shape[1])
+    flat = deltas[0].unflatten(0, (kinds, 4)).permute(2, 3, 0, 1).reshape(-1, 4)
+    return logits[0].permute(1, 2, 0).flatten(), flat
 
 
 class ProposalHead(nn.Module):

@@ -8,8 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from exporters.checkpoint import read_checkpoint
-from exporters.maskrcnn.checkpoint import count_parts, load_state
+from exporters.checkpoint import COUNTER, count_parts, load_state, read_checkpoint, require
 from exporters.motsnet.network import Abn, Layout, Motsnet
 from tracker.errors import ConfigError
 
@@ -17,7 +16,6 @@ PASSED_OVER = ("sem_head.",)
 """Parts of a snapshot that MOTSNet has not: the semantic head of a panoptic network."""
 
 _EPS = 1e-5  # that in-place ABN adds to |weight|
-_COUNTER = ".num_batches_tracked"
 
 
 def load_checkpoint(path: Path, *, inplace: bool = True) -> tuple[Motsnet, str, int]:
@@ -60,7 +58,7 @@ def flatten(data: Any) -> dict[str, Tensor]:
         for key, tensor in (parts or {name: value}).items():
             if not isinstance(tensor, Tensor):
                 raise ConfigError(f"expected tensors, got {type(tensor).__name__} as {key}")
-            if not key.endswith(_COUNTER):
+            if not key.endswith(COUNTER):
                 out[key.removeprefix("module.").replace(".module.", ".")] = tensor
     return out
 
@@ -76,11 +74,9 @@ def layout_of(state: Mapping[str, Tensor]) -> Layout:
         "probes": "rpn_head.conv1.weight", "ratios": "rpn_head.conv_obj.weight", "hidden": "roi_head.fc.fc1.weight",
         "masking": "roi_head.conv.conv1.weight", "classes": "roi_head.roi_msk.weight",
     }  # fmt: skip
-    missing = [name for name in telling.values() if name not in state]
-    blocks = tuple(count_parts(state, f"body.backbone.mod{i}.") for i in range(2, 6))
-    missing += [f"body.backbone.mod{i}.block1.convs.conv1.weight" for i, n in enumerate(blocks, 2) if n == 0]
-    if missing:
-        raise ConfigError(f"missing {len(missing)}: {', '.join(missing)}")
+    modules = [f"body.backbone.mod{i}." for i in range(2, 6)]
+    require([*telling.values(), *(f"{module}block1.convs.conv1.weight" for module in modules)], state)
+    blocks = tuple(count_parts(state, module) for module in modules)
     sizes = {key: len(state[name]) for key, name in telling.items()}
     tracking, vector = 0, 0
     if "track_head.fc1.weight" in state and "track_head.fc2.weight" in state:

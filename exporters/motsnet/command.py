@@ -8,13 +8,13 @@ where the snapshot holds other tensors.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
-from exporters.delivery import parse_size, say, say_worst
-from exporters.maskrcnn.command import SMALLEST, write_detector
+from exporters.delivery import say, say_worst
+from exporters.maskrcnn.delivery import add_design_arguments, describe_detector, read_design, write_model
 from exporters.motsnet.checkpoint import load_checkpoint
 from exporters.motsnet.graph import POOLINGS, MotsnetDesign, MotsnetDetector
-from tracker.errors import ConfigError
 from tracker.models.card import IMAGENET_MEAN, IMAGENET_STD, ImageInput, ModelCard
 
 COLOURS = {
@@ -28,21 +28,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of this family."""
     design = MotsnetDesign()
     parser.add_argument("--weights", type=Path, required=True, help="a snapshot (.pth, .tar)")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="ONNX file to write")
-    parser.add_argument("--names", required=True, help="names of the thing classes in the order of the labels")
     parser.add_argument(
-        "--size", default="1242x375", help="input WIDTHxHEIGHT; frames are scaled to fit into it (default %(default)s)"
+        "--names", required=True, help="names of the thing classes in the order of the labels, with commas"
     )
-    parser.add_argument("--proposals", type=int, default=design.proposals, help="regions looked at (%(default)s)")
-    parser.add_argument("--detections", type=int, default=design.detections, help="at most so many (%(default)s)")
+    add_design_arguments(parser, design, "frames are scaled to fit into it")
     parser.add_argument("--features", type=int, choices=range(2, 6), help="pyramid level that becomes an output, too")
     parser.add_argument(
         "--pooling", choices=POOLINGS, default=design.pooling,
-        help="what of a region an identity vector sees: the cells of its mask, or all of the box (%(default)s)",
+        help="what of a region an identity vector sees: the cells of its mask, or all of the box (default %(default)s)",
     )  # fmt: skip
     parser.add_argument("--no-head", action="store_true", help="identity vectors are pooled features, untransformed")
     parser.add_argument("--anchor-scale", type=float, help="anchors' side in strides (3 ratios: 8, 5 ratios: 2)")
-    parser.add_argument("--colours", choices=list(COLOURS), default="vistas", help="normalisation (%(default)s)")
+    parser.add_argument(
+        "--colours", choices=list(COLOURS), default="vistas", help="normalisation (default %(default)s)"
+    )
     parser.add_argument(
         "--plain-abn", action="store_true", help="trained with ABN, which takes weights as they are, not InPlaceABN"
     )
@@ -51,16 +50,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace, command: str) -> int:
     """Make the file; `command` is what the user typed, for the card."""
     design = MotsnetDesign(
-        size=parse_size("--size", arguments.size, least=SMALLEST), proposals=arguments.proposals,
-        detections=arguments.detections,
-        features=arguments.features, pooling=arguments.pooling, head=not arguments.no_head,
+        **read_design(arguments), features=arguments.features, pooling=arguments.pooling, head=not arguments.no_head,
         anchor_scale=arguments.anchor_scale,
     )  # fmt: skip
     network, digest, passed = load_checkpoint(arguments.weights, inplace=not arguments.plain_abn)
     detector = MotsnetDetector(network, design)
-    names = tuple(arguments.names.split(","))
-    card = describe(detector, names, arguments.colours, source=f"exported by `{command}`", digest=digest)
-    worst = write_detector(detector, arguments.output, card)
+    names, source = arguments.names.split(","), f"exported by `{command}`"
+    worst = write_model(detector, arguments.output, describe(detector, names, arguments.colours, source, digest))
     if passed:
         say(f"{arguments.weights}: {passed} tensors of a semantic head were passed over")
     if "embeddings" not in detector.outputs:
@@ -69,28 +65,15 @@ def execute(arguments: argparse.Namespace, command: str) -> int:
     return 0
 
 
-def describe(
-    detector: MotsnetDetector, names: tuple[str, ...], colours: str = "vistas", *, source: str, digest: str
-) -> ModelCard:
-    """The card of an exported graph, which the family `maskrcnn` opens.
+def describe(detector: MotsnetDetector, names: Sequence[str], colours: str, source: str, digest: str) -> ModelCard:
+    """The card of an exported graph, which the family `maskrcnn` opens; `colours` is a row of `COLOURS`.
 
     Raises:
         ConfigError: not as many names as the network has classes.
     """
-    design, count = detector.design, detector.network.layout.classes
-    if len(names) != count:
-        raise ConfigError(f"expected --names with the {count} class names of this snapshot, got {len(names)}")
-    mean, std = COLOURS[colours]
-    return ModelCard(
-        family="maskrcnn",
-        task="segment",
-        class_names=names,
-        image=ImageInput(name="image", size=design.size, mean=mean, std=std, resize="letterbox-corner"),
-        outputs={key: key for key in detector.outputs},
-        source=source,
-        checkpoint_sha256=digest,
-        facts={
-            "class_ids": list(range(1, count + 1)), "min_score": design.min_score, "nms_iou": design.nms,
-            "detections": design.detections, "pooling": design.pooling, "tracking_head": design.head,
-        },
+    design, (mean, std) = detector.design, COLOURS[colours]
+    image = ImageInput(name="image", size=design.size, mean=mean, std=std, resize="letterbox-corner")
+    return describe_detector(
+        detector, "maskrcnn", names, image, source=source, digest=digest, pooling=design.pooling,
+        tracking_head=design.head,
     )  # fmt: skip

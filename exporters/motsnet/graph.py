@@ -1,8 +1,8 @@
 """MOTSNet as it is exported: a `Detector` whose rows have identity vectors of the class that each is.
 
-Every vector is pooled from the region that the mask head sees, over the cells that the row's own mask covers, or over
-the whole box (the ablation "AveBox"), and goes through the tracking head or, without it (the ablations "-TH"), is the
-pooled feature itself.
+The places of all levels compete for proposals in one suppression. A vector is pooled from the region that the mask head
+sees, over the cells that the row's own mask covers, or over the whole box (the ablation "AveBox"), and goes through the
+tracking head or, without it (the ablations "-TH"), is the pooled feature itself.
 
 Source: arXiv:1912.02096, sections 4.1 and 5.4; seamseg's thresholds and order of steps.
 """
@@ -16,10 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from exporters.maskrcnn.graph import Design, Found
-from exporters.maskrcnn.heads import BOX_WEIGHTS, are_wider, clip_boxes, decode_boxes
-from exporters.maskrcnn.merged import MergedDetector, pool_centred, spread, unstack
-from exporters.maskrcnn.resnet import STRIDES
+from exporters.maskrcnn.graph import Design, Detector, Found, take_masks
+from exporters.maskrcnn.heads import spread, unstack
+from exporters.maskrcnn.operators import pool_by_level, pool_centred
 from exporters.motsnet.network import POOLED, Motsnet
 
 RATIOS = {3: (0.5, 1.0, 2.0), 5: (0.2, 0.5, 1.0, 2.0, 5.0)}
@@ -29,12 +28,11 @@ ANCHOR_SCALES = {3: 8.0, 5: 2.0}
 """Side of the square anchor in strides of its level, by the number of ratios."""
 
 POOLINGS = ("mask", "box")
-_LEAST_BOX = 1e-2  # px a side
 
 
 @dataclass(frozen=True)
 class MotsnetDesign(Design):
-    """What is not in the weights; the defaults are seamseg's.
+    """What is not in the weights; the defaults are seamseg's, and KITTI's size.
 
     Attributes:
         anchor_scale: side of the square anchor in strides of its level; None for `ANCHOR_SCALES`.
@@ -42,6 +40,7 @@ class MotsnetDesign(Design):
         head: identity vectors are what the tracking head makes of them.
     """
 
+    size: tuple[int, int] = (1242, 375)
     candidates: int = 6000
     proposals: int = 300
     anchor_scale: float | None = None
@@ -49,47 +48,51 @@ class MotsnetDesign(Design):
     head: bool = True
 
 
-class MotsnetDetector(MergedDetector):
+class MotsnetDetector(Detector):
     """Image, extent -> boxes, scores, labels, masks, proposals, and `embeddings` (N, D) of length 1 where wanted.
 
     There are embeddings where the network has a tracking head, or the design wants none.
     """
 
+    network: Motsnet
     design: MotsnetDesign
 
     def __init__(self, network: Motsnet, design: MotsnetDesign) -> None:
-        ratios = torch.tensor(RATIOS[network.layout.ratios]).sqrt()
-        scale = design.anchor_scale or ANCHOR_SCALES[network.layout.ratios]
-        levels = []
-        for i in range(4 + network.layout.extra):
-            stride = 4 << i
-            cells = [-(-side // stride) for side in design.padded]
-            half = torch.stack([scale * stride / ratios, scale * stride * ratios], 1) / 2
-            levels.append(spread(stride / 2 + torch.cat([-half, half], 1), cells[1], cells[0], stride))
-        super().__init__(network, design, torch.cat(levels))
+        super().__init__(network, design)
         if network.layout.tracking or not design.head:
             self.outputs = (*self.outputs, "embeddings")
 
-    def weigh_places(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """See `MergedDetector`."""
-        found = [unstack(*self.network.rpn_head(feature)) for feature in maps]
-        return torch.cat([logits for logits, _ in found]), _turned(torch.cat([deltas for _, deltas in found]))
+    @property
+    def class_count(self) -> int:
+        """See `Detector`."""
+        return self.network.layout.classes
 
-    def judge(
-        self, maps: Sequence[Tensor], proposals: Tensor, objectness: Tensor, extent: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Class probabilities (P, classes) and refined boxes (P, classes, 4)."""
-        logits, deltas = self.network.roi_head.judge(pool(maps, proposals))
-        boxes = clip_boxes(decode_boxes(proposals[:, None], _turned(deltas), BOX_WEIGHTS), extent)
-        real = are_wider(boxes, _LEAST_BOX) & (objectness >= 0)[:, None]
-        return logits.softmax(1)[:, 1:] * real, boxes
+    def place_groups(self) -> list[Tensor]:
+        """One group, level by level."""
+        layout = self.network.layout
+        ratios = torch.tensor(RATIOS[layout.ratios]).sqrt()
+        scale = self.design.anchor_scale or ANCHOR_SCALES[layout.ratios]
+        levels = []
+        for i in range(4 + layout.extra):
+            stride = 4 << i
+            width, height = (-(-side // stride) for side in self.design.padded)
+            half = torch.stack([scale * stride / ratios, scale * stride * ratios], 1) / 2
+            levels.append(spread(stride / 2 + torch.cat([-half, half], 1), height, width, (stride, stride)))
+        return [torch.cat(levels)]
+
+    def weigh_places(self, maps: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """See `Detector`."""
+        found = [unstack(*self.network.rpn_head(feature)) for feature in maps]
+        return [(torch.cat([logits for logits, _ in found]), _turned(torch.cat([deltas for _, deltas in found])))]
+
+    def classify(self, maps: Sequence[Tensor], boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Detector`."""
+        logits, deltas = self.network.roi_head.judge(pool(maps, boxes))
+        return logits, _turned(deltas)
 
     def draw(self, maps: Sequence[Tensor], boxes: Tensor, labels: Tensor) -> Tensor:
         """Masks (N, 28, 28) in 0..1 of boxes (N, 4), each of its label."""
-        logits = self.network.roi_head.draw(pool(maps, boxes))
-        side = 2 * POOLED
-        chosen = logits.gather(1, (labels - 1)[:, None, None, None].expand(-1, 1, side, side))
-        return chosen[:, 0].sigmoid()
+        return take_masks(self.network.roi_head.draw(pool(maps, boxes)), labels - 1)
 
     def tell(self, found: Found) -> tuple[Tensor, ...]:
         """See `Detector`."""
@@ -122,14 +125,11 @@ def pool(maps: Sequence[Tensor], boxes: Tensor) -> Tensor:
 
     seamseg lays boxes on a map by (x - 1/2) / stride + 1/2; RoiAlign divides x alone, hence the shift.
     """
-    level = levels_of(boxes)
-    parts, rows = [], []
-    for i, stride in enumerate(STRIDES):
-        at = torch.nonzero(level == i)[:, 0]
-        parts.append(pool_centred(maps[i], boxes[at] + (stride - 1) / 2, POOLED, stride, 1))
-        rows.append(at)
-    order = torch.zeros_like(level).scatter(0, torch.cat(rows), torch.arange(level.shape[0]))
-    return torch.cat(parts)[order]
+
+    def align(feature: Tensor, rows: Tensor, stride: int) -> Tensor:
+        return pool_centred(feature, rows + (stride - 1) / 2, POOLED, stride, 1)
+
+    return pool_by_level(maps, boxes, levels_of(boxes), align)
 
 
 def levels_of(boxes: Tensor) -> Tensor:

@@ -21,8 +21,8 @@ from exporters.raft.network import SMALLEST, STRIDE, Raft
 from exporters.tracing import trace_graph
 from tracker.errors import ConfigError
 from tracker.models.card import ImageInput, ModelCard
-from tracker.models.download import pull
 from tracker.models.registry import Entry, find
+from tracker.models.registry.download import pull
 
 LIMIT_PX = 1e-3
 """Largest difference between ONNX Runtime and torch."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from exporters.parity import LIMIT, ParityError
 from exporters.siammot.graphs import GRAPHS
 from exporters.siammot.network import Design, SiamMot
-from tracker.models.regions import by_level, levels_of, search_regions
+from tracker.models.siammot.regions import by_level, levels_of, search_regions
 
 Arrays = dict[str, NDArray[Any]]
 TIE = 1e-5

@@ -35,9 +35,9 @@ from exporters.siammot.small import CLASSES, Recipe, TwoHeads, load_weights
 from exporters.siammot.training import train
 from exporters.tracing import trace_graph
 from tracker.errors import ConfigError
+from tracker.models import open_model
 from tracker.models.card import IMAGENET_MEAN, IMAGENET_STD, ImageInput, ModelCard, write_card
-from tracker.models.model import open_model
-from tracker.models.siammot_graphs import SiamMotGraphs
+from tracker.models.siammot.graphs import SiamMotGraphs
 
 HOST = {
     "proposal_nms": 0.7, "proposals": 300, "min_score": 0.05, "detection_nms": 0.5, "strides": list(STRIDES),

@@ -214,7 +214,7 @@ def recall(templates: Tensor, last_boxes: Tensor, rows: Tensor | None = None) ->
 
 
 def widen(boxes: Tensor, scale: float) -> Tensor:
-    """Search regions of boxes, as `tracker.models.regions.search_regions` gives them to the motion graph."""
+    """Search regions of boxes, as `tracker.models.siammot.regions.search_regions` gives them to the motion graph."""
     half = (boxes[:, 2:] - boxes[:, :2] + 1) * ((scale - 1) / 2)
     return torch.cat([boxes[:, :2] - half, boxes[:, 2:] + half], 1)
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from exporters.scenes import SIZE, VALIDATION_SEEDS
 from exporters.siammot.triplets import paired_iou
-from tracker.models.siammot_graphs import SiamMotGraphs, to_legacy
+from tracker.models.siammot.graphs import SiamMotGraphs, to_legacy
 from tracker.sources.street import STREET_CLASSES
 from tracker.types import Detections
 

@@ -35,7 +35,7 @@ from exporters.siammot.pairs import Pair, make_pair
 from exporters.siammot.small import Recipe, TwoHeads, load_weights
 from exporters.siammot.triplets import Triplets, disturb, draw_triplets
 from tracker.models.card import IMAGENET_MEAN, IMAGENET_STD
-from tracker.models.regions import by_level, choose_proposals, levels_of
+from tracker.models.siammot.regions import by_level, choose_proposals, levels_of
 
 
 class Losses(NamedTuple):
@@ -176,7 +176,7 @@ def normalise(images: NDArray[np.uint8], device: str = "cpu") -> Tensor:
 
 
 def _propose(trunk: Trunk, raw: list[tuple[Tensor, Tensor]]) -> NDArray[np.float32]:
-    """As the host does it, see `tracker.models.siammot_graphs`, but fewer."""
+    """As the host does it, see `tracker.models.siammot.graphs`, but fewer."""
     boxes, scores, counts = [], [], []
     for level, (logits, deltas) in enumerate(raw):
         found, best = trunk.candidates(level, logits, deltas, limit=60)

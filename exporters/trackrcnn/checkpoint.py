@@ -26,8 +26,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from exporters.checkpoint import read_arrays
-from exporters.maskrcnn.checkpoint import load_state
+from exporters.checkpoint import count_parts, load_state, read_arrays, require
 from exporters.trackrcnn.network import Layout, TrackRcnn
 from tracker.errors import ConfigError
 
@@ -115,12 +114,9 @@ def layout_of(arrays: Mapping[str, NDArray[Any]]) -> Layout:
         "width": "resnetconv4/conv0/W", "probes": "frcnn/rpn/conv0/W", "classes": "frcnn/fastrcnn/class/W",
         "agnostic": "frcnn/maskrcnn/conv/W", "masking": "frcnn/maskrcnn/deconv/b",
     }  # fmt: skip
-    missing = [name for name in telling.values() if name not in shapes]
     groups = ("resnetconv4/group0/", "resnetconv4/group1/", "resnetconv4/group2/", "frcnn/group3/")
-    blocks = tuple(len({n[len(g) :].split("/")[0] for n in shapes if n.startswith(g)}) for g in groups)
-    missing += [f"{prefix}block0/conv1/W" for prefix, count in zip(groups, blocks, strict=True) if count == 0]
-    if missing:
-        raise ConfigError(f"missing {len(missing)}: {', '.join(missing)}")
+    require([*telling.values(), *(f"{group}block0/conv1/W" for group in groups)], shapes)
+    blocks = tuple(count_parts(shapes, group, "/") for group in groups)
     sizes: dict[str, Any] = {key: shapes[name][-1] for key, name in telling.items()}
     sizes["agnostic"] = sizes["agnostic"] == 1
     sizes["vector"] = shapes.get("frcnn/fastrcnn/reid/b", (0,))[0]

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from exporters.maskrcnn.graph import Design, Found
-from exporters.maskrcnn.heads import BOX_WEIGHTS, are_wider, clip_boxes, decode_boxes
-from exporters.maskrcnn.merged import MergedDetector, pool_centred, spread, unstack
+from exporters.maskrcnn.graph import Design, Detector, Found, take_masks
+from exporters.maskrcnn.heads import spread, unstack
+from exporters.maskrcnn.operators import pool_centred
 from exporters.trackrcnn.network import TrackRcnn
 
 STRIDE = 16
@@ -25,8 +25,6 @@ POOLED = 14  # cells per side of a region
 RATIOS, SIDES = (0.5, 1.0, 2.0), (32, 64, 128, 256, 512)  # of anchors, height to width; px
 AFTER = "_after"
 """What a memory's input is called, with this at its end, is the output that belongs into it for the next frame."""
-
-_LEAST_BOX = 1e-2  # px a side
 
 
 @dataclass(frozen=True)
@@ -37,66 +35,55 @@ class TrackDesign(Design):
     candidates: int = 6000
 
 
-class TrackDetector(MergedDetector):
+class TrackDetector(Detector):
     """Image, extent, memory -> boxes, scores, labels, masks (N, 14, 14), proposals, embeddings (N, D), memory.
 
     Of `Found.maps`, the first is the map of the heads, the others are the memory for the next frame.
     """
 
+    network: TrackRcnn
+    first_level = 4
     largest_growth = math.log(1024 / 16)  # the longer side of the training images, over 16
 
     def __init__(self, network: TrackRcnn, design: TrackDesign) -> None:
-        height, width = (map_side(side) for side in design.size[::-1])
-        super().__init__(network, design, spread(cell_anchors(), height, width, STRIDE))
-        self.remembered = network.temporal.memory(16 * network.layout.width, height, width)
-        self.inputs = (*self.inputs, *self.remembered)
-        after = tuple(f"{name}{AFTER}" for name in self.remembered)
+        super().__init__(network, design)
+        self.memory = network.temporal.memory(16 * network.layout.width, *self._extent())
+        after = tuple(f"{name}{AFTER}" for name in self.memory)
+        self.inputs = (*self.inputs, *self.memory)
         self.outputs = (*self.outputs, *(("embeddings",) if network.layout.vector else ()), *after)
         self.fixed = (*self.fixed, *after)
 
-    @property
-    def memory(self) -> dict[str, tuple[int, ...]]:
-        """See `Detector`."""
-        return self.remembered
+    def _extent(self) -> tuple[int, int]:
+        """Height and width of the map."""
+        width, height = self.design.size
+        return map_side(height), map_side(width)
 
-    def find(self, image: Tensor, extent: Tensor, *memory: Tensor) -> Found:
-        """All stages."""
-        maps = self.network.temporal(self.network.resnetconv4(image), *memory)
-        proposals, objectness = self.propose(maps, extent)
-        chances, class_boxes = self.judge(maps, proposals, objectness, extent)
-        boxes, scores, labels, rows = self.choose(chances, class_boxes)
-        masks = self.draw(maps, boxes, labels)
-        return Found(list(maps), proposals, objectness, chances, class_boxes, boxes, scores, labels, rows, masks)
+    def place_groups(self) -> list[Tensor]:
+        """One group: there is one level."""
+        return [spread(cell_anchors(), *self._extent(), (STRIDE, STRIDE))]
+
+    def look(self, image: Tensor, *memory: Tensor) -> list[Tensor]:
+        """The map, and the memory for the next frame."""
+        return list(self.network.temporal(self.network.resnetconv4(image), *memory))
 
     def tell(self, found: Found) -> tuple[Tensor, ...]:
         """See `Detector`."""
-        out: tuple[Tensor, ...] = (found.boxes, found.scores, found.labels, found.masks, found.rows)
-        if self.design.features is not None:
-            out = (*out, found.maps[0])
-        if self.network.layout.vector:
-            out = (*out, self.embed(found))
-        return (*out, *found.maps[1:])
+        vectors = (self.embed(found),) if self.network.layout.vector else ()
+        return (*super().tell(found), *vectors, *found.maps[1:])
 
-    def weigh_places(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """See `MergedDetector`."""
-        return unstack(*self.network.frcnn.probe(maps[0]))
+    def weigh_places(self, maps: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """See `Detector`."""
+        return [unstack(*self.network.frcnn.probe(maps[0]))]
 
-    def judge(
-        self, maps: Sequence[Tensor], proposals: Tensor, objectness: Tensor, extent: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Class probabilities (P, classes - 1) and refined boxes (P, classes - 1, 4)."""
-        logits, deltas = self.network.frcnn.judge(self.network.frcnn.summarise(self._pool(maps, proposals)))
-        boxes = decode_boxes(proposals[:, None], deltas, BOX_WEIGHTS, self.largest_growth)
-        boxes = clip_boxes(boxes, extent).expand(-1, self.network.layout.classes - 1, -1)
-        real = are_wider(boxes, _LEAST_BOX) & (objectness >= 0)[:, None]
-        return logits.softmax(1)[:, 1:] * real, boxes
+    def classify(self, maps: Sequence[Tensor], boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Detector`."""
+        logits, deltas = self.network.frcnn.judge(self.network.frcnn.summarise(self._pool(maps, boxes)))
+        return logits, deltas.expand(-1, self.class_count, -1)
 
     def draw(self, maps: Sequence[Tensor], boxes: Tensor, labels: Tensor) -> Tensor:
         """Masks (N, 14, 14) in 0..1 of boxes (N, 4), each of its label."""
         logits = self.network.frcnn.draw(self._pool(maps, boxes))
-        if not self.network.layout.agnostic:
-            logits = logits.gather(1, (labels - 1)[:, None, None, None].expand(-1, 1, POOLED, POOLED))
-        return logits[:, 0].sigmoid()
+        return logits[:, 0].sigmoid() if self.network.layout.agnostic else take_masks(logits, labels - 1)
 
     def embed(self, found: Found) -> Tensor:
         """Association vectors (N, D), of any length."""

@@ -2,7 +2,7 @@
 
 Both kinds come as the step of a stream: a frame's map and what is remembered of the frames before, all zeros before the
 first, give the changed map and what to remember. The 3D convolutions were trained on chunks of frames with a look
-ahead; their step says what the last frame of a chunk gets (`in_chunks` is the chunked form).
+ahead; their step says what the last frame of a chunk gets.
 
 Source: MOTS: Multi-Object Tracking and Segmentation, arXiv:1902.03604, section 3; `SepConv3DOverBatch` and `ConvLSTM`
 of its code TrackR-CNN (MIT).
@@ -15,7 +15,6 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
-CHUNK = 5  # frames that the authors' network sees at once
 _REACH = 2  # frames that two layers of three taps look back
 _LSTM_WINDOW, _FORGET_BIAS = 5, 1.0
 
@@ -78,18 +77,6 @@ class Convolutions(Temporal):
         there = torch.cat([(seen > 0).to(c4.dtype), torch.ones(1)])[None, None, :, None, None]
         out = self.conv3d_2(torch.cat([middle * there, nothing[:, :, None]], 2))
         return out[:, :, 0], torch.cat([before[1:], c4]), torch.ones_like(seen)
-
-    def in_chunks(self, maps: Tensor, length: int = CHUNK) -> Tensor:
-        """The authors' form: chunks without overlap, the last filled up with its last frame; (T, C, h, w) both."""
-        count = len(maps)
-        filled = torch.cat([maps, maps[-1:].expand(-count % length, -1, -1, -1)])
-        return torch.cat([self._chunk(part) for part in filled.split(length)])[:count]
-
-    def _chunk(self, maps: Tensor) -> Tensor:
-        x = maps.transpose(0, 1)[None]
-        for layer in (self.conv3d_1, self.conv3d_2):
-            x = layer(nn.functional.pad(x, (0, 0, 0, 0, 1, 1)))
-        return x[0].transpose(0, 1)
 
 
 class LstmCell(nn.Module):

@@ -11,6 +11,7 @@ import pytest
 from bench import accelerator, result
 from bench.accelerator import Sampler, check_placement, cpu_nodes, describe, gpus
 from tests.models import graphs
+from tests.patience import PATIENCE_S
 from tracker.models import Session, SessionConfig
 
 
@@ -82,10 +83,10 @@ def test_samples_become_figures() -> None:
         if fake.looks < 3:
             return False
         looked.set()
-        return stop.wait(5)
+        return stop.wait(PATIENCE_S)
 
     with Sampler(fake, wait=wait) as sampler:
-        assert looked.wait(5)
+        assert looked.wait(PATIENCE_S)
     assert sampler.figures() == {
         "gpu_power_w": 200.0, "gpu_power_max_w": 300.0, "gpu_percent": 60.0, "gpu_memory_mb": 1500.0,
     }  # fmt: skip

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from bench import __main__ as command
-from bench import competitors, repeat, report, result, soak
+from bench import competitors, peers, repeat, report, result, soak
 from bench.markdown import table
 from bench.plot import Line, draw
 from tests.bench.test_quality import write_sequence
@@ -135,6 +135,20 @@ def test_a_foreign_file_is_refused(tmp_path: Path, capsys) -> None:
         assert words in capsys.readouterr().err
 
 
+def test_no_folder_of_a_machine_gets_into_a_result() -> None:
+    typed = ["--model", "/secret/models/yolo.onnx", "--source", "/secret/a.mp4", "synth:street?seed=7", "-o", "/x"]
+    options = {
+        "model": ["/secret/models/yolo.onnx"], "source": ["/secret/a.mp4", "synth:street?seed=7"], "reid": "/secret/r/",
+        "truth": [Path("/secret/gt.txt")], "flow": None, "frames": 12,
+    }  # fmt: skip
+    head = result.begin("videos", typed, options)
+    assert head["command"] == "python -m bench videos --model yolo.onnx --source a.mp4 synth:street?seed=7"
+    assert head["options"] == {
+        "model": ["yolo.onnx"], "source": ["a.mp4", "synth:street?seed=7"], "reid": "r", "truth": ["gt.txt"],
+        "flow": None, "frames": 12,
+    }  # fmt: skip
+
+
 def row(p50: float, digest: str = "a") -> result.Row:
     return {"scene": "s", "mode": "warm", "competitor": "c", "us": {"n": 5, "p50": p50}, "tracks_sha256": digest}
 
@@ -158,47 +172,47 @@ def test_an_absent_peer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent() -> list[competitors.Competitor]:
         raise ModuleNotFoundError("No module named 'nothing'")
 
-    monkeypatch.setitem(competitors.PEERS, "nothing", absent)
-    assert competitors.installed_peers(["nothing"]) == ([], ["nothing is absent: No module named 'nothing'"])
+    monkeypatch.setitem(peers.PEERS, "nothing", absent)
+    assert peers.installed_peers(["nothing"]) == ([], ["nothing is absent: No module named 'nothing'"])
 
 
-@pytest.mark.parametrize("name", competitors.PEERS)
+@pytest.mark.parametrize("name", peers.PEERS)
 def test_a_peer_follows_ten_people(name: str) -> None:
     try:
-        peers = competitors.PEERS[name]()
+        found = peers.PEERS[name]()
     except ModuleNotFoundError as error:
         pytest.skip(str(error))
     from bench.scenes import crowd
 
     scene = crowd(10, 40)
-    for peer in peers:
-        digest, update = competitors.Digest(peer), peer.make()
+    for peer in found:
+        digest, update = competitors.Digest(peer, scene), peer.make()
         for given in peer.prepare(scene):
-            digest.add(update(*given))
-        found = digest.figures()
-        assert 5 < found["reported"] <= 11 and found["ids"] < 100, (peer.name, found)
+            digest.add(update(*given), given)
+        figures = digest.figures()
+        assert 5 < figures["reported"] <= 11 and figures["ids"] < 100, (peer.name, figures)
 
 
 @pytest.mark.parametrize("name", ["supervision", "norfair", "boxmot"])
 def test_a_peer_bridges_frames_without_detections(name: str) -> None:
     try:
-        peers = competitors.PEERS[name]()
+        found = peers.PEERS[name]()
     except ModuleNotFoundError as error:
         pytest.skip(str(error))
     from bench.scenes import crowd
 
     scene = crowd(10, 40)
     scene.frames[30:32] = [frame.select(frame.scores < 0) for frame in scene.frames[30:32]]
-    for peer in peers:
+    for peer in found:
         update = peer.make()
-        seen = [set(peer.ids(update(*given))) for given in peer.prepare(scene)]
+        seen = [set(peer.read(update(*given), given, scene)[0]) for given in peer.prepare(scene)]
         assert len(seen[29]) > 3 and len(seen[29] & seen[-1]) > len(seen[29]) / 2, (peer.name, seen[29], seen[-1])
 
 
 def test_a_supervision_without_bytetrack_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "supervision", SimpleNamespace(__version__="0.31.2"))
     note = "supervision is absent: supervision 0.31.2 has no ByteTrack, the last with one is 0.29"
-    assert competitors.installed_peers(["supervision"]) == ([], [note])
+    assert peers.installed_peers(["supervision"]) == ([], [note])
 
 
 def test_boxmot_is_called_as_documented(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,18 +232,19 @@ def test_boxmot_is_called_as_documented(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setitem(sys.modules, "boxmot", SimpleNamespace(create_tracker=create_tracker))
     monkeypatch.setitem(sys.modules, "boxmot.trackers", SimpleNamespace(TrackerSpec=lambda name: name))
-    monkeypatch.setattr(competitors.metadata, "version", lambda name: "25.0.0")
+    monkeypatch.setattr(peers.metadata, "version", lambda name: "25.0.0")
     scene = crowd(3, 4)
     scene.frames[1] = scene.frames[1].select(scene.frames[1].scores < 0)
-    for peer in competitors.boxmot():
+    for peer in peers.boxmot():
         update = peer.make()
         for detections, rows in zip(scene.frames, peer.prepare(scene), strict=True):
-            assert peer.ids(update(*rows)) == list(range(7, 7 + len(detections)))
+            ids, boxes = peer.read(update(*rows), rows, scene)
+            assert ids == list(range(7, 7 + len(detections))) and boxes.shape == (len(detections), 4)
             assert given[-1].shape == (len(detections), 6) and given[-1].dtype == np.float64
             np.testing.assert_array_equal(given[-1][:, :4], detections.boxes)
             np.testing.assert_array_equal(given[-1][:, 4], detections.scores)
-    monkeypatch.setattr(competitors.metadata, "version", lambda name: "13.1.4")
-    assert competitors.installed_peers(["boxmot"])[1] == [
+    monkeypatch.setattr(peers.metadata, "version", lambda name: "13.1.4")
+    assert peers.installed_peers(["boxmot"])[1] == [
         "boxmot is absent: boxmot 13.1.4 has another interface, expected 24 or later"
     ]
 

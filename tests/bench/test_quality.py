@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bench import __main__ as command
-from bench import competitors, quality, report, result
+from bench import competitors, peers, quality, report, result
 from bench.result import BenchError
 from tracker.evaluation.sequences import Span
 from tracker.formats.mot import read_mot, write_row, write_truth_row
@@ -88,13 +88,13 @@ def test_a_half_is_scored_but_all_is_run(files: Path) -> None:
     (sequence,) = quality.find_sequences(files / "det", files / "gt", ["A"], Span("second"), "mot17")
     assert (sequence.begin, sequence.end) == (14, 26) and len(sequence.scene.frames) == FRAMES + 2
     assert (sequence.scene.width, sequence.scene.height) == (800, 500)
-    (entry,), _ = quality.find_entries(["sort"], [])
-    tracks = quality.follow(entry, sequence.scene)
+    sort = competitors.ours("sort")
+    tracks = quality.follow(sort, sequence.scene)
     assert tracks.frames.min() < 4 and set(tracks.ids.tolist()) == set(range(1, tracks.ids.max() + 1))
-    rows = quality.judge(entry, [sequence], {"A": tracks}, "mot17", "")
+    rows = quality.judge(sort, [sequence], {"A": tracks}, "mot17", "")
     early = tracks.frames < sequence.begin
     moved = np.where(early[:, None], tracks.boxes + 1000, tracks.boxes)
-    wrong = quality.judge(entry, [sequence], {"A": quality.replace(tracks, boxes=moved)}, "mot17", "")
+    wrong = quality.judge(sort, [sequence], {"A": quality.replace(tracks, boxes=moved)}, "mot17", "")
     assert early.any() and rows[0]["figures"] == wrong[0]["figures"], "what was before is not scored"
     assert rows[0]["frames"] == 12 and rows[0]["tracks_sha256"] != wrong[0]["tracks_sha256"]
 
@@ -110,17 +110,17 @@ def test_doubtful_rows_are_fed_from_the_least_score_on(files: Path) -> None:
     assert table.count("| trackstream sort |") == 6 and "HOTA of each sequence, scores from 0.95." in table
 
 
-@pytest.mark.parametrize("package", competitors.PEERS)
+@pytest.mark.parametrize("package", peers.PEERS)
 def test_a_peer_is_scored(package: str, files: Path) -> None:
-    entries, notes = quality.find_entries([], [package])
-    if not entries:
+    found, notes = peers.installed_peers([package])
+    if not found:
         assert notes and all(note.startswith(f"{package} is ") for note in notes)
         pytest.skip(notes[0])
     sequences = quality.find_sequences(files / "det", files / "gt", None, Span(), "mot17")
-    for entry in entries:
-        tracks = {each.scene.name: quality.follow(entry, each.scene) for each in sequences}
-        whole = quality.judge(entry, sequences, tracks, "mot17", "")[-1]
-        assert whole["figures"]["IDF1"] > 50 and whole["figures"]["DetA"] > 50, (entry.competitor.name, whole)
+    for peer in found:
+        tracks = {each.scene.name: quality.follow(peer, each.scene) for each in sequences}
+        whole = quality.judge(peer, sequences, tracks, "mot17", "")[-1]
+        assert whole["figures"]["IDF1"] > 50 and whole["figures"]["DetA"] > 50, (peer.name, whole)
         assert json.loads(json.dumps(whole["settings"])) == whole["settings"] and len(whole["settings"]) > 2
 
 
@@ -131,22 +131,19 @@ def test_peers_are_read_by_their_own_rules() -> None:
 
     scene = Scene("s", [], width=200, height=100)
     boxes = np.array([[0.0, 0, 2, 2], [1, 1, 3, 3]])
-    ids, places = quality._of_roboflow(Some(tracker_id=np.array([-1, 4]), xyxy=boxes), (), scene)
+    ids, places = peers.read_supervision(Some(tracker_id=np.array([-1, 4]), xyxy=boxes), (), scene)
     assert ids == [4] and places.tolist() == [[1, 1, 3, 3]]
-    assert quality._of_roboflow(Some(tracker_id=None, xyxy=boxes), (), scene) == ([], [])
+    assert peers.read_supervision(Some(tracker_id=None, xyxy=boxes), (), scene) == ([], [])
     shares = np.array([[0, 0, 1, 1], [0.1, 0.2, 0.5, 1.0]])
-    ids, places = quality._of_edgefirst([None, Some(uuid="u")], (shares,), scene)
+    ids, places = peers.read_edgefirst([None, Some(uuid="u")], (shares,), scene)
     assert ids == ["u"] and np.allclose(places, [[20, 20, 100, 100]])
-    assert np.shape(quality._of_edgefirst([None, None], (shares,), scene)[1]) == (0, 4)
+    assert np.shape(peers.read_edgefirst([None, None], (shares,), scene)[1]) == (0, 4)
     box = Some(as_ltwh=lambda: Some(left=1.0, top=2.0, width=3.0, height=4.0))
-    assert quality._of_similari([Some(id=7, predicted_bbox=box)], (), scene) == ([7], [(1.0, 2.0, 4.0, 6.0)])
-    ids, places = quality._of_norfair([Some(id=7, estimate=np.array([[1.0, 2], [4, 6]]))], (), scene)
-    assert (
-        ids == [7] and places.tolist() == [[1, 2, 4, 6]] and np.shape(quality._of_norfair([], (), scene)[1]) == (0, 4)
-    )
-    ids, places = quality._of_boxmot(np.array([[1.0, 2, 4, 6, 9, 0.5, 0, 0]]), (), scene)
+    assert peers.read_similari([Some(id=7, predicted_bbox=box)], (), scene) == ([7], [(1.0, 2.0, 4.0, 6.0)])
+    ids, places = peers.read_norfair([Some(id=7, estimate=np.array([[1.0, 2], [4, 6]]))], (), scene)
+    assert ids == [7] and places.tolist() == [[1, 2, 4, 6]] and np.shape(peers.read_norfair([], (), scene)[1]) == (0, 4)
+    ids, places = peers.read_boxmot(np.array([[1.0, 2, 4, 6, 9, 0.5, 0, 0]]), (), scene)
     assert ids == [9] and places.tolist() == [[1, 2, 4, 6]]
-    assert set(quality.READERS) == set(competitors.PEERS)
 
 
 def test_one_file_against_one_file(files: Path) -> None:
@@ -179,10 +176,10 @@ def test_the_authors_figures_come_out(name: str, expected: tuple[float, ...], sh
     sequences = quality.find_sequences(
         data / "detections/mot17_val_half", data / "gt/mot17_train", None, Span("second"), "mot17"
     )
-    (entry,), _ = quality.find_entries([name], [])
+    system = competitors.ours(name)
     fed = [quality.replace(each, scene=quality._above(each.scene, 0.1)) for each in sequences]
-    found = {each.scene.name: quality.follow(entry, each.scene) for each in fed}
-    figures = quality.judge(entry, fed, found, "mot17", "")[-1]["figures"]
+    found = {each.scene.name: quality.follow(system, each.scene) for each in fed}
+    figures = quality.judge(system, fed, found, "mot17", "")[-1]["figures"]
     assert np.allclose([figures[name] for name in ("HOTA", "MOTA", "IDF1")], expected, rtol=0, atol=0.006)
 
 

@@ -40,8 +40,7 @@ def test_growth_and_drift_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 def test_ten_minutes_of_the_engine_stay_flat() -> None:
-    """18,000 frames; `python -m bench soak --engine 108000` runs an hour's worth."""
+    """18,000 frames; `python -m bench soak --engine 108000` runs an hour's worth, and says whether it gets slower."""
     figures = soak.soak_engine(18_000, 500)["figures"]
     assert figures["open_files_growth"] == 0 and figures["threads_growth"] == 0
     assert figures["bytes_per_frame"] < 200, "3 MB: allocators breathe"
-    assert figures["fastest_drift_percent"] < 25, "the fastest blocks: whatever else the machine does slows the others"

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from bench import streets
-from bench.result import BenchError
 from tracker.sources.street import Scene, Street
 from tracker.systems import plan
 from tracker.types import Detections, Panoptic
@@ -80,10 +79,3 @@ def test_windows_are_the_systems_own() -> None:
     assert streets.windowed(30).max_coast_frames == 29
     names = [each.name for table in streets.TABLES_MADE for each in streets.contenders(table)]
     assert {"step-b1", "step-b2", "step-b3", "motion-deeplab", "sort", "bytetrack"} <= set(names)
-
-
-def test_what_cannot_be_judged_is_refused() -> None:
-    parser = __import__("argparse").ArgumentParser()
-    streets.add_arguments(parser)
-    with pytest.raises(BenchError, match="size as 960x540"):
-        streets.execute(parser.parse_args(["--size", "big"]))

@@ -190,8 +190,6 @@ def test_what_cannot_be_run_is_refused(files: dict[str, str], capsys: pytest.Cap
     for words, reason in (
         (["--truth", files["truth"], files["truth"]], "a source for each of 2 truths"),
         (["--tables", "looks"], "needs a --truth"),
-        (["--tables", "motion", "--every", "0"], "at least 1"),
-        (["--frames", "0"], "at least 1"),
         (["--reid", "street"], "street"),
         (["--motion-model", files["motion"], files["motion"]], "different kinds"),
     ):

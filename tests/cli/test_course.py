@@ -196,7 +196,7 @@ def test_what_does_not_fit_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="names no class that kitti-step has"):
         Course("kitti-step", truth, tmp_path, "STQ", Span())
     with Recorder(tmp_path / f"{NAME}.trk", Header(class_names=NAMES, masks=True)) as recorder:
-        small = Detections([[0, 0, 5, 5]], [0.9], [1], Masks.from_dense(np.ones((1, 5, 5))))  # type: ignore[arg-type]
+        small = Detections([[0, 0, 5, 5]], [0.9], [1], Masks.from_dense(np.ones((1, 5, 5), bool)))  # type: ignore[arg-type]
         recorder.write(BareFrame(0, 0.0, 5, 5), create("sort").update(small))
     with pytest.raises(FormatError, match="expected masks of 90 x 160 pixels as in the ground truth of frame 0"):
         Course("kitti-step", truth, tmp_path, "STQ", Span())

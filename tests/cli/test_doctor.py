@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tracker.cli import COMMANDS, doctor, main
-from tracker.models import devices
+from tracker.onnx import devices
 from tracker.systems import SYSTEMS, options
 
 

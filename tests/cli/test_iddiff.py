@@ -88,7 +88,7 @@ def test_nothing_is_the_same_as_nothing() -> None:
     assert differ({}, {}).same and differ({}, {3: []}).same and not differ({}, {3: [(1, 0)]}).same
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 10**6))
 def test_any_renaming_is_found_and_any_change_too(seed: int) -> None:
     rng = np.random.default_rng(seed)

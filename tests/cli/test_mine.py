@@ -8,12 +8,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import av
 import pytest
 
+from tests.patience import PATIENCE_S, until
 from tracker.cli import main
 from tracker.cli.crew import Job, News, work_off
 from tracker.cli.mine import MineConfig, find_videos
@@ -169,12 +169,9 @@ def test_ctrl_c_leaves_whole_files_only(streets: Path, tmp_path: Path) -> None:
         str(tmp_path / "out"),
     ]
     process = subprocess.Popen([*command, "--jobs", "2"], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while len(list((tmp_path / "out").glob("*.txt"))) < 2:
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.1)
+    until(lambda: len(list((tmp_path / "out").glob("*.txt"))) >= 2, process)
     process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=30)
+    _, error = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130 and "interrupted" in error and "Traceback" not in error
     done = {path.read_text() for path in (tmp_path / "out").glob("*.txt")}
     assert len(done) == 1 and len(list((tmp_path / "out").glob("*.txt"))) < 40

@@ -16,7 +16,8 @@ import pytest
 
 from tests.models import graphs
 from tests.models.test_yolox import SCORES, SHARES, head
-from tests.models.webserver import Web, serve, until
+from tests.models.webserver import Web, serve
+from tests.patience import PATIENCE_S, until
 from tracker.cli import main
 from tracker.cli.models import _Bar, bar_line
 from tracker.models.registry import read_registry
@@ -184,9 +185,9 @@ def test_an_interrupted_pull_goes_on_later(web: Web, tmp_path: Path, number: sig
     body = bulky(web, tmp_path)
     part = tmp_path / "cache" / "models" / "mine" / f"{hashlib.sha256(body).hexdigest()[:16]}.part"
     with started() as process:
-        assert until(lambda: part.exists() and part.stat().st_size > 0)
+        until(lambda: part.exists() and part.stat().st_size > 0)
         os.kill(process.pid, number)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == code and "Traceback" not in errors
     if number == signal.SIGINT:
         assert errors.splitlines()[-1] == "tracker models: interrupted"
@@ -201,7 +202,7 @@ def test_two_processes_pull_one_file_once(web: Web, tmp_path: Path) -> None:
     body = bulky(web, tmp_path)
     web.pause_s = 0.03
     with started() as first, started() as second:
-        paths = {first.communicate(timeout=30)[0].strip(), second.communicate(timeout=30)[0].strip()}
+        paths = {first.communicate(timeout=PATIENCE_S)[0].strip(), second.communicate(timeout=PATIENCE_S)[0].strip()}
     assert first.returncode == second.returncode == 0 and len(web.asked) == 1
     assert len(paths) == 1 and Path(paths.pop()).read_bytes() == body
 
@@ -231,6 +232,6 @@ def test_nothing_of_the_network_is_loaded_before_a_pull(web: Web) -> None:
         "import sys, tracker.models, tracker.cli.models, tracker.cli.run\n"
         "try: tracker.models.open_model('mine')\n"
         "except FileNotFoundError: pass\n"
-        "assert not {'urllib.request', 'http.client', 'tracker.models.download'} & set(sys.modules)"
+        "assert not {'urllib.request', 'http.client', 'tracker.models.registry.download'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

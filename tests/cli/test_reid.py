@@ -101,10 +101,14 @@ def test_a_segmenter_describes_its_own_objects(tmp_path: Path, pooling: str) -> 
         (["--tracker", "motion-deeplab"], "compares offsets, which this model does not give; a Motion-DeepLab can"),
         (["--tracker", "siammot-emm"], "needs --model of SiamMOT's graphs"),
         (["--preset", "kitti"], "tracker 'bytetrack' has no presets, leave --preset out; motsnet, trackrcnn have some"),
-        (["--reid", "nowhere.onnx"], "no model file nowhere.onnx"),
-        (["--reid", "youtu-reid"], "tracker models pull youtu-reid"),
-        (["--reid", "street"], "is of the family 'panoptic-video', not 'reid'"),
-        (["--reid", "mask-pooling"], "mask-pooling needs a feature map"),
+        (
+            ["--reid", "any.onnx"],
+            "'bytetrack' compares no identity vectors, which --reid is for; leave it out, or take",
+        ),
+        (["--tracker", "botsort+", "--reid", "nowhere.onnx"], "no model file nowhere.onnx"),
+        (["--tracker", "motsnet", "--reid", "youtu-reid"], "tracker models pull youtu-reid"),
+        (["--tracker", "motsnet", "--reid", "street"], "is of the family 'panoptic-video', not 'reid'"),
+        (["--tracker", "motsnet", "--reid", "mask-pooling"], "mask-pooling needs a feature map"),
     ],
 )
 def test_what_cannot_be(
@@ -123,6 +127,11 @@ def test_a_recording_has_no_features_and_no_images(
 ) -> None:
     file = str(tmp_path / "run.trk")
     assert run("--model", "street", "--record", file, "-o", str(tmp_path)) == 0
-    for asked, said in (("mask-pooling", "no recording holds"), (reid, "give their source with --source")):
-        assert main(["replay", file, "--reid", asked, "-o", str(tmp_path / "again")]) == 2
+    again = ["replay", file, "-o", str(tmp_path / "again")]
+    for system, asked, said in (
+        ("motsnet", "mask-pooling", "no recording holds"),
+        ("motsnet", reid, "give their source with --source"),
+        ("sort", reid, "tracker 'sort' compares no identity vectors"),
+    ):
+        assert main([*again, "--tracker", system, "--reid", asked]) == 2
         assert said in capsys.readouterr().err

@@ -7,13 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
+from tests.patience import until
 from tracker import create, pipeline
 from tracker.cli import main
 from tracker.cli.outputs import OutputConfig
@@ -145,9 +145,7 @@ def test_a_killed_run_can_be_replayed(tmp_path: Path, capsys: pytest.CaptureFixt
     command = [sys.executable, "-m", "tracker", "run", "synth:street?size=320x180&frames=36000", "--model", "street"]
     file = tmp_path / "run.trk"
     with subprocess.Popen([*command, "-o", str(tmp_path), "--save", "jsonl", "--record", str(file)]) as process:
-        deadline = time.monotonic() + 200
-        while (not file.exists() or file.stat().st_size < 60_000) and time.monotonic() < deadline:
-            time.sleep(0.02)
+        until(lambda: file.exists() and file.stat().st_size > 60_000, process)
         os.kill(process.pid, signal.SIGKILL)
     lines = (tmp_path / "tracks.jsonl").read_text().splitlines()
     recording = Recording.open(file)

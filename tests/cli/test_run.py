@@ -7,8 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import av
@@ -18,6 +16,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from tests.patience import PATIENCE_S, TRACKER, until
 from tracker.cli import main
 from tracker.formats import mot, mots
 from tracker.sinks import SINKS
@@ -213,15 +212,13 @@ def test_what_came_before_the_damage_stays_valid(tmp_path: Path, capfd: pytest.C
 @pytest.mark.usefixtures("sigint_reaches_children")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupt_closes_the_files(tmp_path: Path, number: signal.Signals, code: int) -> None:
-    command = [sys.executable, "-m", "tracker", "run", "synth:street?size=320x180&frames=36000", "--model", "street"]
+    command = [*TRACKER, "run", "synth:street?size=320x180&frames=36000", "--model", "street"]
     lines = tmp_path / "tracks.jsonl"
     with subprocess.Popen([*command, "-o", str(tmp_path)], stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 90
-        while (not lines.exists() or lines.stat().st_size < 3000) and time.monotonic() < deadline:
-            time.sleep(0.05)
+        until(lambda: lines.exists() and lines.stat().st_size > 3000, process)
         os.kill(process.pid, number)
         try:
-            _, errors = process.communicate(timeout=30)
+            _, errors = process.communicate(timeout=PATIENCE_S)
         finally:
             process.kill()
     assert process.returncode == code and "Traceback" not in errors, errors
@@ -259,7 +256,7 @@ def test_switches_reach_the_session_from_flags_and_toml(tmp_path: Path) -> None:
     from tracker.cli.mine import MineConfig
     from tracker.cli.run import RunConfig, add_arguments
     from tracker.models import SessionConfig
-    from tracker.models.devices import TUNINGS
+    from tracker.onnx.devices import TUNINGS
 
     file = tmp_path / "run.toml"
     file.write_text("device = 'cuda'\nnhwc = true\ncuda-graph = true\nthreads = 3\n")

@@ -10,12 +10,12 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from tests.patience import PATIENCE_S, TRACKER, until
 from tests.serving.test_metrics import get, samples
 from tests.sinks.broker import broker
 from tests.sinks.scenes import CROWD, frame, tracks
@@ -29,17 +29,9 @@ from tracker.sinks import RunInfo
 STREET = "synth:street?seed=7&size=320x180&frames=5000&objects=8"
 
 
-def until(condition, seconds=60.0):
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    return found
-
-
 def start(*argv: str) -> tuple[subprocess.Popen[str], dict[str, int]]:
     """A run in a process of its own, and the ports that it says it listens on."""
-    command = [sys.executable, "-m", "tracker", "run", *argv, "--model", "street", "--save", "jsonl"]
+    command = [*TRACKER, "run", *argv, "--model", "street", "--save", "jsonl"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stderr is not None
     ports = {}
@@ -74,7 +66,7 @@ def test_a_run_is_watched_scraped_and_heard(tmp_path: Path, several: bool) -> No
             until(lambda: place.of(f"{topic}/events"))
             assert place.of(f"{topic}/status") == ["online"]
             process.send_signal(signal.SIGTERM)
-            assert process.wait(30) == 143
+            assert process.wait(PATIENCE_S) == 143
         until(lambda: place.of(f"{topic}/status") == ["online", "offline"])
         events = [json.loads(text) for text in place.of(f"{topic}/events")]
     assert {"born", "confirmed", "open"} <= {event["event"] for event in events}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import cv2
@@ -9,6 +10,8 @@ import pytest
 
 from tests.models.siammot_set import STEP, picture, write_set
 from tracker.cli import main
+from tracker.cli.run import RunConfig
+from tracker.models.siammot import SEARCHES
 
 RED, BLUE = [10, 10, 30, 40], [70, 20, 90, 50]
 FRAMES = 6
@@ -142,10 +145,23 @@ def test_public_detections(video: Path, graphs: Path, tmp_path: Path, capsys: py
     assert not (tmp_path / "d").exists()
 
 
-def test_where_hidden_tracks_are_searched_for(video: Path, graphs: Path, tmp_path: Path) -> None:
-    assert run(video, graphs, tmp_path / "a") == run(video, graphs, tmp_path / "b", "--search-predicted") == 0
+def test_where_hidden_tracks_are_searched_for(
+    video: Path, graphs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(video, graphs, tmp_path / "a") == run(video, graphs, tmp_path / "b", "--search", "found") == 0
     again = [row[2] for name in "ab" for row in rows_of(tmp_path / name) if row[:2] == [4, 1]]
     assert again == [moved(RED, 3)[0], moved(RED, 4)[0]]  # from frame 2 in one step, or in two
+    capsys.readouterr()
+    assert run(video, graphs, tmp_path / "c", "--search", "moving") == 0
+    assert run(video, graphs, tmp_path / "d", "--search", "moving", system="siammot-flow") == 2
+    assert "leave --search moving out" in capsys.readouterr().err
+    assert run(video, graphs, tmp_path / "d", "--search", "seen", system="bytetrack") == 2
+    assert "--search is for --model of SiamMOT's graphs" in capsys.readouterr().err
+
+
+def test_the_searches_are_those_of_the_network() -> None:
+    (field,) = (field for field in dataclasses.fields(RunConfig) if field.name == "search")
+    assert field.metadata["choices"] == tuple(SEARCHES)
 
 
 def test_several_streams(video: Path, graphs: Path, tmp_path: Path) -> None:

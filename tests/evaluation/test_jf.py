@@ -112,7 +112,7 @@ def test_contours_at_the_edge_of_the_picture(seed):
     masks[0][: rng.integers(0, 6)] = False
     pair = [Masks.from_dense(mask[None]) for mask in masks]
     assert contour_score(pair[0], 0, pair[1], 0, 1) == pytest.approx(twin.f_score(*masks), abs=1e-12)
-    full = Masks.from_dense(np.ones((1, 12, 17)))
+    full = Masks.from_dense(np.ones((1, 12, 17), bool))
     assert contour_score(full, 0, full, 0, 1) == 1.0 and contour_score(full, 0, pair[0], 0, 1) == 0.0
 
 

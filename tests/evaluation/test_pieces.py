@@ -75,7 +75,7 @@ def test_no_detection_at_all_is_void() -> None:
 
 def test_ids_of_too_few_detections() -> None:
     truth = random_truth(np.random.default_rng(0))
-    masks = Masks.from_dense(np.ones((2, HEIGHT, WIDTH)))
+    masks = Masks.from_dense(np.ones((2, HEIGHT, WIDTH), bool))
     with pytest.raises(DetectionsError, match="ids and classes of 2 detections or more, got 1"):
         Pieces.of_masks(*truth, masks, [0.5, 0.6], SMALL).paint([1], [1])
 

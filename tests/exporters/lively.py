@@ -3,6 +3,7 @@
 import torch
 
 from exporters.maskrcnn import agreement
+from tracker.onnx.session import Session
 
 
 @torch.no_grad()
@@ -24,3 +25,15 @@ def spread_logits(detector, layers):
         mean, scale = seen[0].mean(1), spread / seen[0].std(1)
         layer.weight.mul_(scale.reshape(-1, *[1] * (layer.weight.ndim - 1)))
         layer.bias.copy_((layer.bias - mean) * scale)
+
+
+def run_example(path, detector):
+    """What ONNX Runtime finds in the first example, and how many of the rows are no padding."""
+    found = Session(path).run(next(agreement.examples(detector)))
+    return found, int((found["scores"] > 0).sum())
+
+
+def shake_norm(norm):
+    """Recorded statistics as of a trained network."""
+    norm.running_mean.normal_(0, 0.1)
+    norm.running_var.uniform_(0.5, 1.5)

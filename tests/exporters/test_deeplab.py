@@ -15,9 +15,9 @@ from tests.golden.deeplab import weights  # noqa: E402
 from tests.reference.panoptic import enlarge as enlarge_slowly  # noqa: E402
 from tracker.cli import main as track  # noqa: E402
 from tracker.errors import ConfigError  # noqa: E402
-from tracker.models.model import open_model  # noqa: E402
+from tracker.models import open_model  # noqa: E402
 from tracker.models.motion_deeplab import MotionDeepLab  # noqa: E402
-from tracker.models.registry import sha256_of  # noqa: E402
+from tracker.onnx.file import sha256_of  # noqa: E402
 from tracker.sources.street import Street  # noqa: E402
 
 SIZE = (97, 65)

@@ -10,7 +10,7 @@ from exporters.delivery import draft_file, draft_folder, parse_size, say_worst, 
 from tests.models import graphs
 from tracker.errors import ConfigError
 from tracker.models.card import ModelCard, read_card
-from tracker.models.session import Session
+from tracker.onnx.session import Session
 
 
 def test_what_was_typed_goes_into_cards_without_folders() -> None:

@@ -9,8 +9,9 @@ torch = pytest.importorskip("torch", reason="exporters need torch: pip install '
 onnx = pytest.importorskip("onnx", reason="exporters need onnx: pip install 'trackstream[export]'")
 
 from exporters.__main__ import main  # noqa: E402
-from exporters.maskrcnn import agreement, command  # noqa: E402
-from exporters.maskrcnn.checkpoint import current_names, find_misfits, layout_of, load_checkpoint  # noqa: E402
+from exporters.checkpoint import find_misfits  # noqa: E402
+from exporters.maskrcnn import agreement, command, delivery  # noqa: E402
+from exporters.maskrcnn.checkpoint import current_names, layout_of, load_checkpoint  # noqa: E402
 from exporters.maskrcnn.graph import Design, Detector  # noqa: E402
 from exporters.maskrcnn.heads import decode_boxes, place_anchors  # noqa: E402
 from exporters.maskrcnn.network import Layout, MaskRcnn  # noqa: E402
@@ -23,8 +24,8 @@ from tests.reference.maskrcnn import roi_align  # noqa: E402
 from tracker.errors import ConfigError  # noqa: E402
 from tracker.models import open_model  # noqa: E402
 from tracker.models.card import read_card  # noqa: E402
-from tracker.models.maskrcnn import paste_masks  # noqa: E402
-from tracker.models.session import Session  # noqa: E402
+from tracker.models.decoding.pasting import paste_masks  # noqa: E402
+from tracker.onnx.session import Session  # noqa: E402
 
 SMALL = {"blocks": (1, 1, 1, 1), "width": 8, "features": 16, "hidden": 32, "classes": 3}
 DESIGN = Design(size=(150, 100), candidates=40, proposals=60, detections=30, step=10)
@@ -65,15 +66,19 @@ def small_network(deep=False):
     return copy.deepcopy(_small_network(deep))
 
 
-def card_of(network, design=DESIGN, names=("person", "car")):
-    return command.describe(network, design, names, licence="", source="a test", digest="d" * 64)
+def card_of(detector, names=("person", "car")):
+    return command.describe(detector, names, source="a test", digest="d" * 64)
+
+
+def write(folder, network, design=DESIGN):
+    detector = Detector(network, design)
+    return delivery.write_model(detector, folder / "net.onnx", card_of(detector))
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["plain", "deep"])
 def exported(request, tmp_path_factory):
-    path = tmp_path_factory.mktemp("small") / "net.onnx"
-    network = small_network(deep=request.param)
-    return path, network, command.write_model(network, DESIGN, path, card_of(network))
+    folder, network = tmp_path_factory.mktemp("small"), small_network(deep=request.param)
+    return folder / "net.onnx", network, write(folder, network)
 
 
 # ------------------------------------------------------------------ operators and boxes
@@ -216,7 +221,7 @@ def test_none_some_and_all_rows(tmp_path, bias):
         if bias == 0:
             network.roi_heads.box_predictor.cls_score.bias[1:] -= 2.0
     path = tmp_path / "net.onnx"
-    command.write_model(network, DESIGN, path, card_of(network))
+    write(tmp_path, network)
     given = next(agreement.examples(Detector(network, DESIGN)))
     found = Session(path).run(given)
     live = int((found["scores"] > 0).sum())
@@ -232,7 +237,7 @@ def test_none_some_and_all_rows(tmp_path, bias):
 
 def test_any_size_and_more_outputs(tmp_path):
     network, design = small_network(), Design(size=(131, 200), proposals=50, features=3, detections=7, step=20)
-    worst = command.write_model(network, design, tmp_path / "net.onnx", card_of(network, design))
+    worst = write(tmp_path, network, design)
     assert worst["features"] < 1e-5
     session = Session(tmp_path / "net.onnx")
     assert session.outputs["features"].shape == (1, 16, 28, 20)
@@ -253,7 +258,7 @@ class WithEmbeddings(Detector):
 def test_added_heads_are_checked_and_reach_the_detections(tmp_path):
     network = small_network()
     detector = WithEmbeddings(network, DESIGN).eval()
-    command.export(detector, tmp_path / "net.onnx")
+    delivery.export(detector, tmp_path / "net.onnx")
     worst = agreement.check_graph(tmp_path / "net.onnx", detector)
     assert max(worst["embeddings"], worst["semantic"]) < 1e-5
     assert Session(tmp_path / "net.onnx").outputs["semantic"].shape == (1, 4, 32, 40)
@@ -263,7 +268,7 @@ def test_added_heads_are_checked_and_reach_the_detections(tmp_path):
 def test_other_numbers_are_noticed_in_every_output(exported, tmp_path, monkeypatch):
     _, network, _ = exported
     detector = Detector(network, DESIGN).eval()
-    command.export(detector, tmp_path / "net.onnx")
+    delivery.export(detector, tmp_path / "net.onnx")
     for stage in ("judge", "draw", "propose"):
         real = getattr(Detector, stage)
 
@@ -282,7 +287,7 @@ def test_nothing_is_written_without_parity(tmp_path, monkeypatch):
     network = small_network()
     monkeypatch.setattr(agreement, "LIMIT", 0.0)
     with pytest.raises(ParityError, match=r"differ by"):
-        command.write_model(network, DESIGN, tmp_path / "net.onnx", card_of(network))
+        write(tmp_path, network)
     assert [file.name for file in tmp_path.iterdir()] == ["net.onnx"]
     assert (tmp_path / "net.onnx").read_bytes() == b"the old file"
 
@@ -338,20 +343,15 @@ def test_the_command_writes_a_model_that_runs(tmp_path, capsys):
         (["--weights", "x", "--proposals", "0"], "at least one proposal"),
     ],
 )
-def test_bad_commands_say_so_in_one_line(words, message, capsys, tmp_path, monkeypatch):
+def test_bad_commands_say_so_in_one_line(words, message, assert_refused, tmp_path, monkeypatch):
     monkeypatch.setenv("TRACKSTREAM_CACHE", str(tmp_path / "cache"))
-    assert main(["maskrcnn", *words, "-o", str(tmp_path / "out.onnx")]) == 2
-    err = capsys.readouterr().err
-    assert err.startswith("error: ")
-    assert err.count("\n") == 1
-    assert message in err
-    assert not (tmp_path / "out.onnx").exists()
+    assert_refused(["maskrcnn", *words], message)
 
 
 def test_class_names_are_cocos_or_given():
     with torch.device("meta"):
-        network = MaskRcnn(Layout())
-    card = card_of(network, names=None)
+        detector = Detector(MaskRcnn(Layout()), DESIGN)
+    card = card_of(detector, names=())
     assert (card.class_names[0], card.class_names[-1], card.facts["class_ids"][-1]) == ("person", "toothbrush", 90)
     with pytest.raises(ConfigError, match="2 class names"):
-        card_of(small_network(), names=None)
+        card_of(Detector(small_network(), DESIGN), names=())

@@ -6,7 +6,7 @@ import pytest
 
 import tracker
 from exporters.parity import ParityError, check_parity
-from tracker.models.model import open_model
+from tracker.models import open_model
 
 STREET = Path(tracker.__file__).parent / "assets" / "street.onnx"
 

@@ -5,7 +5,9 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from exporters.quality import Following, Moment, Quality, main, measure
+from exporters.street.following import Following, Moment
+from exporters.street.quality import Quality
+from exporters.street.validation import main, measure
 from tracker.masks import Masks
 from tracker.sources.street import Street
 from tracker.types import Detections, Panoptic
@@ -153,10 +155,10 @@ def test_a_model_for_video_is_shown_the_picture_before(scene):
 
 
 def test_the_figures_of_a_file_are_printed(monkeypatch, capsys):
-    monkeypatch.setattr("exporters.quality.VALIDATION_FRAMES", (20,))
-    monkeypatch.setattr("exporters.scenes.VALIDATION_SEEDS", (500,))
-    assert main([]) == 2
-    assert "usage" in capsys.readouterr().err
+    monkeypatch.setattr("exporters.street.validation.VALIDATION_FRAMES", (20,))
+    monkeypatch.setattr("exporters.street.validation.VALIDATION_SEEDS", (500,))
+    assert main(["missing.onnx"]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
     assert main(["street"]) == 0
     names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
     assert {"miou", "thing_quality", "recall", "precision", "mb", "network_ms_p50"} <= set(names)

@@ -14,8 +14,8 @@ from exporters.siammot.graphs import Boxes, Motion, Template, Trunk  # noqa: E40
 from exporters.siammot.network import Design, SiamMot  # noqa: E402
 from exporters.siammot.operators import cross_correlate, roi_align  # noqa: E402
 from tracker import create  # noqa: E402
-from tracker.models.regions import by_level, choose_proposals, levels_of, search_regions, suppress_inclusive  # noqa: E402
 from tracker.models.siammot import open_siammot  # noqa: E402
+from tracker.models.siammot.regions import by_level, choose_proposals, levels_of, search_regions, suppress_inclusive  # noqa: E402
 
 FEATURES, PIXELS, SCORES = 1e-4, 2e-2, 1e-4
 SIZE = (384, 256)

@@ -19,7 +19,7 @@ from exporters.siammot.network import Design, SiamMot  # noqa: E402
 from tracker.models.card import read_card  # noqa: E402
 from tracker.models.geometry import place  # noqa: E402
 from tracker.models.siammot import open_siammot  # noqa: E402
-from tracker.models.siammot_graphs import to_legacy  # noqa: E402
+from tracker.models.siammot.graphs import to_legacy  # noqa: E402
 from tracker.types import Detections  # noqa: E402
 
 DESIGN = Design(size=(320, 192), template=5, candidates=30, relative=True)

@@ -1,6 +1,5 @@
 import warnings
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,24 +7,19 @@ import pytest
 torch = pytest.importorskip("torch", reason="exporters need torch: pip install 'trackstream[export]'")
 pytest.importorskip("onnx", reason="exporters need onnx: pip install 'trackstream[export]'")
 
-from exporters import network as parts  # noqa: E402
-from exporters import optimisation, scenes, street, training  # noqa: E402
+from exporters import optimisation, scenes  # noqa: E402
 from exporters.__main__ import main  # noqa: E402
-from exporters.network import VECTOR, StreetNet  # noqa: E402
 from exporters.parity import ParityError, check_parity  # noqa: E402
+from exporters.street import command as street  # noqa: E402
+from exporters.street import network as parts  # noqa: E402
+from exporters.street import training  # noqa: E402
+from exporters.street.network import VECTOR, StreetNet  # noqa: E402
+from tracker.errors import ConfigError  # noqa: E402
+from tracker.models import open_model  # noqa: E402
 from tracker.models.card import read_card  # noqa: E402
-from tracker.models.model import open_model  # noqa: E402
-from tracker.models.session import Session  # noqa: E402
+from tracker.onnx.session import Session  # noqa: E402
 
 SMALL = training.Recipe(size=(160, 96), crop=(128, 80), streets=2, steps=2)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quiet_torch():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -231,22 +225,33 @@ def test_nothing_is_written_without_parity(tmp_path, network, few_scenes, monkey
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["-o", "x.onnx"], "either --train or --checkpoint"),
-        (["--train", "--minutes", "0", "-o", "x.onnx"], "--minutes > 0"),
-        (["--checkpoint", "a.pt", "--start", "a.onnx", "-o", "x.onnx"], "give both"),
-        (["--train", "--start", "missing.onnx", "-o", "x.onnx"], "missing.onnx cannot be read"),
-        (["--checkpoint", "missing.pt", "-o", "x.onnx"], "missing.pt"),
-        (["--checkpoint", __file__, "-o", "x.onnx"], "does not hold the weights"),
+        ([], "either --train or --checkpoint"),
+        (["--train", "--minutes", "0"], "--minutes > 0"),
+        (["--checkpoint", "a.pt", "--start", "a.onnx"], "give both"),
+        (["--train", "--start", "missing.onnx"], "missing.onnx cannot be read"),
+        (["--checkpoint", "missing.pt"], "missing.pt"),
+        (["--checkpoint", __file__], "cannot be read as a checkpoint"),
     ],
 )
-def test_bad_commands_say_so_in_one_line(words, message, capsys, tmp_path, monkeypatch):
+def test_bad_commands_say_so_in_one_line(words, message, assert_refused, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert main(["street", *words]) == 2
-    err = capsys.readouterr().err
-    assert err.startswith("error: ")
-    assert err.count("\n") == 1
-    assert message in err
-    assert not Path("x.onnx").exists()
+    assert_refused(["street", *words], message)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda state: state.pop("way.3.bias"), "missing 1: way.3.bias"),
+        (lambda state: state.update(more=torch.zeros(1)), "unknown 1: more"),
+        (lambda state: state.update(more=3), "expected a dict of tensors"),
+    ],
+)
+def test_other_weights_are_refused_by_name(damage, message, network, tmp_path):
+    state = network.state_dict()
+    damage(state)
+    torch.save(state, tmp_path / "net.pt")
+    with pytest.raises(ConfigError, match=message):
+        street.load_network(tmp_path / "net.pt")
 
 
 def test_the_card_does_not_tell_where_things_lay():

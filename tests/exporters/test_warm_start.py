@@ -6,9 +6,9 @@ import pytest
 torch = pytest.importorskip("torch", reason="exporters need torch: pip install 'trackstream[export]'")
 onnx = pytest.importorskip("onnx", reason="exporters need onnx: pip install 'trackstream[export]'")
 
-from exporters import street  # noqa: E402
-from exporters.network import StreetNet  # noqa: E402
-from exporters.warm_start import calibrate, load_weights  # noqa: E402
+from exporters.street import command as street  # noqa: E402
+from exporters.street.network import StreetNet  # noqa: E402
+from exporters.street.warm_start import calibrate, load_weights  # noqa: E402
 from tests.exporters.test_street import pairs, shaken  # noqa: E402
 from tests.models.graphs import doubler  # noqa: E402
 from tracker.errors import ModelError  # noqa: E402

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.patience import PATIENCE_S
 from tests.sinks.scenes import CROWD, frame, tracks
 from tracker import create
 from tracker.errors import FormatError, FrameError, SinkError, SourceError
@@ -184,7 +185,7 @@ def test_a_killed_process_leaves_every_frame_it_wrote(tmp_path: Path) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     """
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], cwd=Path(__file__).parents[2], timeout=60, check=False
+        [sys.executable, "-c", textwrap.dedent(code)], cwd=Path(__file__).parents[2], timeout=PATIENCE_S, check=False
     )
     assert done.returncode == -signal.SIGKILL
     recording = Recording.open(tmp_path / "run.trk")
@@ -213,7 +214,7 @@ def test_any_flipped_byte_is_noticed_or_cuts_the_file(tmp_path: Path) -> None:
 
 
 def damaged(**changes: object) -> bytes:
-    masks = dataclasses.replace(Masks.from_dense(np.ones((1, 48, 64))), **changes)
+    masks = dataclasses.replace(Masks.from_dense(np.ones((1, 48, 64), bool)), **changes)
     detections = dataclasses.replace(tracks(CROWD[:1]).detections, masks=masks)
     facts = {"index": 0, "time_s": 0.0, "width": 64, "height": 48, "detections": detections}
     return pack_frame({**facts, "result": Result.of(Tracks.empty())}, module.STRUCTS)

@@ -1,4 +1,4 @@
-"""Slow, obvious twins of region pooling and of the kernels in tracker/models/maskrcnn.py."""
+"""Slow, obvious twins of region pooling and of the kernels in tracker/models/decoding/pasting.py."""
 
 from __future__ import annotations
 

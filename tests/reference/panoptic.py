@@ -1,4 +1,4 @@
-"""Slow, obvious twins of the kernels in tracker/models/voting.py, runs.py and motion_deeplab.py."""
+"""Slow, obvious twins of the kernels in tracker/models/decoding/{centres,voting,runs}.py and motion_deeplab.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Slow, obvious twins of tracker/models/regions.py and resampling.py."""
+"""Slow, obvious twins of tracker/models/siammot/regions.py and resampling.py."""
 
 from __future__ import annotations
 

@@ -79,8 +79,7 @@ class Solver:
             self.dormant[i] = self.frame - 1
         out = {r: i for r, i in out.items() if i not in low}
         for i in [i for i, stamp in self.dormant.items() if self.frame - stamp >= self.max_dormant]:
-            del self.dormant[i]
-            out = {r: j for r, j in out.items() if j != i}
+            del self.dormant[i]  # a row that was too weak to wake it keeps its id all the same
         self.frame += 1
         return out
 

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE_S
+
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -30,7 +32,7 @@ class Browser:
         self._count += 1
         self._socket.send(json.dumps({"id": self._count, "method": method, "params": params}))
         while True:
-            message = json.loads(self._socket.recv(timeout=60))
+            message = json.loads(self._socket.recv(timeout=PATIENCE_S))
             if message.get("id") == self._count:
                 assert "error" not in message, message
                 return message["result"]
@@ -55,11 +57,11 @@ class Browser:
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
 
-    def wait(self, script, seconds=30.0):
+    def wait(self, script):
         """Until a script's value is true."""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + PATIENCE_S
         while not self.evaluate(f"(() => {{ try {{ return {script} }} catch {{ return false }} }})()"):
-            assert time.monotonic() < end, f"not in {seconds} s: {script}; {self.log}"
+            assert time.monotonic() < end, f"never: {script}; {self.log}"
             time.sleep(0.05)
 
     def photograph(self, path):
@@ -86,18 +88,18 @@ def browse(folder: Path) -> Iterator[Browser]:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         port = _port_of(folder, process)
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/json", timeout=30) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/json", timeout=PATIENCE_S) as answer:
             tab = next(tab for tab in json.load(answer) if tab["type"] == "page")
         with client.connect(tab["webSocketDebuggerUrl"], max_size=1 << 26, proxy=None) as socket:
             yield Browser(socket)
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(PATIENCE_S)
 
 
 def _port_of(folder: Path, process: subprocess.Popen[bytes]) -> int:
     note = folder / "DevToolsActivePort"
-    end = time.monotonic() + 30
+    end = time.monotonic() + PATIENCE_S
     while not note.exists() or not note.read_text().strip():
         if process.poll() is not None or time.monotonic() > end:
             pytest.skip("Chromium does not start here")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-import time
 from types import SimpleNamespace
 
 import pytest
 
+from tests.patience import PATIENCE_S, until
 from tests.sinks.scenes import CROWD, frame, tracks
 from tracker.serving import Board
 from tracker.serving import board as module
@@ -54,39 +54,35 @@ def test_only_the_newest_frame_is_kept():
 def test_who_waits_is_woken():
     channel = Board().add(RunInfo())
     found = []
-    waiting = threading.Thread(target=lambda: found.append(channel.wait(0, 20)))
+    waiting = threading.Thread(target=lambda: found.append(channel.wait(0, PATIENCE_S)))
     waiting.start()
     channel.write(frame(7), tracks(CROWD))
-    waiting.join(5)
+    waiting.join(PATIENCE_S)
     assert found[0].frame.index == 7
 
 
-def test_writing_costs_microseconds_whoever_waits():
-    channel = Board().add(RunInfo())
-    stop = threading.Event()
+def test_who_writes_waits_for_nobody():
+    """Eight look at the first frame until the last one is written."""
+    channel, done, seen = Board().add(RunInfo()), threading.Event(), []
 
     def watch():
-        number = 0
-        while not stop.is_set():
-            shot = channel.wait(number, 0.05)
-            if shot is not None:
-                number = shot.number
-                time.sleep(0.02)  # slow
+        seen.append(channel.wait(0, PATIENCE_S).number)
+        done.wait(PATIENCE_S)
+        seen.append(channel.wait(1, PATIENCE_S).number)
 
     watchers = [threading.Thread(target=watch) for _ in range(8)]
     for watcher in watchers:
         watcher.start()
     image, snapshot = frame(), tracks(CROWD)
-    costs = []
-    for _ in range(300):
-        begin = time.perf_counter()
+    channel.write(image, snapshot)
+    until(lambda: seen == [1] * 8)
+    for _ in range(299):
         channel.write(image, snapshot)
-        costs.append(time.perf_counter() - begin)
-        time.sleep(0.001)
-    stop.set()
+    assert seen == [1] * 8
+    done.set()
     for watcher in watchers:
-        watcher.join()
-    assert sorted(costs)[150] < 0.001
+        watcher.join(PATIENCE_S)
+    assert seen == [1] * 8 + [300] * 8
 
 
 def test_rate_and_condition(clock):

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.patience import PATIENCE_S
 from tests.sinks.scenes import CROWD, frame, tracks
 from tracker.serving import Access, Address, Board
 from tracker.serving.metrics import CONTENT_TYPE, MetricsServer, render
@@ -80,7 +81,7 @@ def test_a_board_without_streams_is_valid_too():
 def get(port, path="/metrics", **headers):
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=headers)
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
             return answer.status, answer.headers["Content-Type"], answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
+from tests.patience import PATIENCE_S
+
 CONNECT, CONNACK, PUBLISH, PUBACK, PINGREQ, PINGRESP, DISCONNECT = 1, 2, 3, 4, 12, 13, 14
 
 
@@ -27,10 +29,12 @@ class Broker:
     Attributes:
         refuse: answer to CONNECT, 0 for welcome (5: not authorised).
         silent: take connections but never answer.
+        hearing: while it is cleared, nobody is listened to.
     """
 
     refuse: int = 0
     silent: bool = False
+    hearing: threading.Event = field(default_factory=threading.Event)
     port: int = 0
     messages: list[Message] = field(default_factory=list)
     logins: list[tuple[str | None, str | None]] = field(default_factory=list)
@@ -48,6 +52,7 @@ class Broker:
 
     def serve(self, connection: socket.socket) -> None:
         stream, will = connection.makefile("rb"), None
+        self.hearing.wait()
         try:
             while (head := stream.read(1)) and (body := read_body(stream)) is not None:
                 kind, flags = head[0] >> 4, head[0] & 15
@@ -116,6 +121,7 @@ def with_no_more(connection: socket.socket) -> None:
 def broker(port: int = 0, **more) -> Iterator[Broker]:
     """Run a broker."""
     made = Broker(**more)
+    made.hearing.set()
     with socket.create_server(("127.0.0.1", port)) as listener:
         made.port = listener.getsockname()[1]
         threads = []
@@ -137,7 +143,8 @@ def broker(port: int = 0, **more) -> Iterator[Broker]:
         finally:
             with_no_more(listener)
             listener.close()
-            accepting.join(5)
+            made.hearing.set()
+            accepting.join(PATIENCE_S)
             made.cut()
             for thread in threads:
-                thread.join(5)
+                thread.join(PATIENCE_S)

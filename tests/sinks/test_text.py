@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.patience import PATIENCE_S
 from tests.sinks.scenes import CONFIRMED, CROWD, HEIGHT, NAMES, WIDTH, frame, tracks
 from tracker.errors import SinkError
 from tracker.formats.mot import read_mot
@@ -248,7 +249,7 @@ def test_a_killed_process_leaves_every_frame_it_wrote(tmp_path):
         os.kill(os.getpid(), signal.SIGKILL)
     """
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], cwd=Path(__file__).parents[2], timeout=60, check=False
+        [sys.executable, "-c", textwrap.dedent(code)], cwd=Path(__file__).parents[2], timeout=PATIENCE_S, check=False
     )
     assert done.returncode == -signal.SIGKILL
     assert len(read_mot(tmp_path / "tracks.txt")) == 60
@@ -282,7 +283,7 @@ def test_a_reader_that_goes_away_is_one_line(tmp_path):
     process.stdout.close()
     said = process.stderr.read()
     process.stderr.close()
-    assert process.wait(60) == 0
+    assert process.wait(PATIENCE_S) == 0
     assert said == b"cannot write stdout: broken pipe"
 
 

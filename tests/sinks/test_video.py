@@ -15,6 +15,7 @@ import av
 import numpy as np
 import pytest
 
+from tests.patience import PATIENCE_S
 from tests.sinks.scenes import COASTING, CONFIRMED, CROWD, HEIGHT, NAMES, TENTATIVE, WIDTH, frame, tracks
 from tracker.errors import SinkError
 from tracker.sinks import RunInfo, VideoSink
@@ -96,6 +97,16 @@ def test_no_frame_leaves_no_file(tmp_path):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux has a disk that is always full")
+def test_the_video_that_is_being_read_is_never_overwritten(tmp_path):
+    source, link = tmp_path / "video.mp4", tmp_path / "link.mp4"
+    source.write_bytes(b"precious")
+    link.symlink_to(source)
+    for path in (source, link, tmp_path / ".." / tmp_path.name / "video.mp4"):
+        with pytest.raises(SinkError, match="it is the video that is being read; choose another output"):
+            VideoSink(path, replace(INFO, source=str(source)))
+    assert source.read_bytes() == b"precious"
+
+
 def test_a_full_disk_is_one_line(tmp_path):
     (tmp_path / "v.mp4").symlink_to("/dev/full")
     noise = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
@@ -121,7 +132,7 @@ def test_a_killed_process_leaves_a_file_that_plays(tmp_path):
         os.kill(os.getpid(), signal.SIGKILL)
     """
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], cwd=Path(__file__).parents[2], timeout=60, check=False
+        [sys.executable, "-c", textwrap.dedent(code)], cwd=Path(__file__).parents[2], timeout=PATIENCE_S, check=False
     )
     assert done.returncode == -signal.SIGKILL
     with av.open(str(tmp_path / "v.mp4")) as container:
@@ -261,6 +272,6 @@ def test_labels_stand_inside_the_image_at_every_edge():
     painted = Overlay(INFO, PLAIN).paint(frame(size=size), tracks(rows, size=size, masks=False))
     for (_, _, box, _, _), colour in zip(rows, map(colour_of, itertools.count(1))):
         x0, x1 = (0, 90) if box[0] == 0 else (550, 640)
-        y0, y1 = (0, 30) if box[1] == 0 else (270, 300)
+        y0, y1 = (60, 90) if box[1] == 0 else (270, 300)  # below the box, above it
         plate = (painted[y0:y1, x0:x1] == colour).all(2)
         assert plate.sum() > 300, "the plate of a label is filled with its colour"

@@ -1,17 +1,57 @@
-"""An HTTP camera on the loopback, for tests of live sources: MPEG-TS or MJPEG at a steady pace; it can die."""
+"""Cameras for tests of live sources: a scripted one, and an HTTP server of MPEG-TS or MJPEG at a steady pace."""
 
 from __future__ import annotations
 
 import io
+import itertools
+import math
+import queue
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import cv2
 
-from tests.sources.clips import HEIGHT, WIDTH, picture
+from tests.patience import until
+from tests.sources.clips import HEIGHT, WIDTH, number_of, picture
+from tracker.sources import live
 
 FPS = 60
+
+
+class ScriptedCapture:
+    """A capture that delivers what the test puts into it, when the test puts it."""
+
+    fps, size, finite = 25.0, (WIDTH, HEIGHT), False
+
+    def __init__(self):
+        self.fed = queue.Queue()
+        self.taken = 0
+        self.closed = threading.Event()
+
+    def feed(self, *items):
+        """Deliver items and wait until the reader has taken them all."""
+        goal = self.taken + len(items)
+        for item in items:
+            self.fed.put(item)
+        until(lambda: self.taken == goal)
+
+    def pictures(self):
+        while True:
+            item = self.fed.get()
+            if item is None:
+                return
+            if isinstance(item, Exception):
+                raise item
+            stamp_s, number = item
+            yield stamp_s, live.monotonic(), number
+            self.taken += 1  # the reader came back for more: the picture is in the slot
+
+    def to_image(self, number):
+        return picture(number)
+
+    def close(self):
+        self.closed.set()
 
 
 def encode_packets(count, fps=FPS, width=WIDTH, height=HEIGHT):
@@ -35,12 +75,19 @@ def encode_packets(count, fps=FPS, width=WIDTH, height=HEIGHT):
 
 
 class Camera:
-    """An HTTP camera on the loopback; `sent[k]` is when frame k left it last."""
+    """An HTTP camera on the loopback.
+
+    Attributes:
+        limit: frames from this number on wait until it is raised, and those below it wait for nothing.
+        done: the script has ended.
+        gone: the other side has hung up.
+    """
 
     def __init__(self, script, port=0, fps=FPS):
         camera = self
-        self.sent, self.fps = {}, fps
+        self.fps, self.limit = fps, math.inf
         self.dead = False
+        self.done = threading.Event()
         self.hold = threading.Event()
         self.gone = threading.Event()
 
@@ -50,6 +97,8 @@ class Camera:
                     script(camera, self)
                 except (BrokenPipeError, ConnectionResetError):
                     camera.gone.set()
+                finally:
+                    camera.done.set()
 
             def log_message(self, *_):
                 pass
@@ -62,7 +111,9 @@ class Camera:
         self.url = f"http://admin:hunter2@127.0.0.1:{self.port}/stream"
 
     def pace(self, number, start):
-        time.sleep(max(0.0, start + number / self.fps - time.monotonic()))
+        if self.limit == math.inf:
+            time.sleep(max(0.0, start + number / self.fps - time.monotonic()))
+        until(lambda: number < self.limit or self.dead)
         if self.dead:
             raise ConnectionResetError
 
@@ -88,7 +139,6 @@ def send_ts(packets, camera, handler, numbers):
     start = time.monotonic()
     for k, number in enumerate(numbers):
         camera.pace(k, start)
-        camera.sent[number] = time.monotonic()
         handler.wfile.write(packets[number])
 
 
@@ -97,7 +147,44 @@ def send_mjpeg(camera, handler, numbers):
     start = time.monotonic()
     for k, number in enumerate(numbers):
         camera.pace(k, start)
-        camera.sent[number] = time.monotonic()
         data = cv2.imencode(".jpg", picture(number))[1].tobytes()
         handler.wfile.write(b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(data))
         handler.wfile.write(data + b"\r\n")
+
+
+def watch(source, camera, passing=0, kept=0):
+    """Read to the end, and let the camera send only as far as each frame shows: a machine that stops loses no other.
+
+    Args:
+        source: a live one.
+        camera: its camera, with a limit.
+        passing: frames that shall pass by while each is looked at.
+        kept: frames that FFmpeg keeps back, see `StreamCapture`.
+
+    Returns:
+        (index, number in the picture, time_s, arrived_s) of each frame.
+    """
+    seen = []
+    for frame in source:
+        seen.append((frame.index, number_of(frame.image), frame.time_s, frame.arrived_s))
+        let_pass(source, camera, frame.index, passing, kept)
+    return seen
+
+
+def let_pass(source, camera, number, passing, kept):
+    """Frame `number` was taken: let the camera send until so many have passed by and the next one has arrived."""
+    goal = source.dropped + passing
+    camera.limit = max(camera.limit, number + 2 + passing + kept)
+    until(lambda: source.dropped >= goal or camera.done.is_set())
+
+
+def on_third_connection(monkeypatch, call):
+    """Call `call` before the third time that a live source connects: a server comes back after it was missed."""
+    real, tries = live.open_container, itertools.count(1)
+
+    def connect(*given, **options):
+        if next(tries) == 3:
+            call()
+        return real(*given, **options)
+
+    monkeypatch.setattr(live, "open_container", connect)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-import queue
+import math
 import socket
 import subprocess
 import sys
@@ -12,52 +12,26 @@ import textwrap
 import threading
 import time
 
+import av
 import cv2
 import numpy as np
 import pytest
 
-from tests.sources.cameras import FPS, Camera, encode_packets, headers, send_mjpeg, send_ts
+from tests.patience import PATIENCE_S, until
+from tests.sources.cameras import (
+    FPS,
+    Camera,
+    ScriptedCapture,
+    encode_packets,
+    headers,
+    on_third_connection,
+    send_mjpeg,
+    send_ts,
+    watch,
+)
 from tests.sources.clips import HEIGHT, WIDTH, number_of, picture, write_video
 from tracker.errors import ConfigError, SourceError
 from tracker.sources import SourceOptions, live, open_source
-
-
-class ScriptedCapture:
-    """A capture that delivers what the test puts into it, when the test puts it."""
-
-    fps, size, finite = 25.0, (WIDTH, HEIGHT), False
-
-    def __init__(self):
-        self.fed = queue.Queue()
-        self.taken = 0
-        self.closed = threading.Event()
-
-    def feed(self, *items):
-        """Deliver items and wait until the reader has taken them all."""
-        goal = self.taken + len(items)
-        for item in items:
-            self.fed.put(item)
-        deadline = time.monotonic() + 5
-        while self.taken < goal and time.monotonic() < deadline:
-            time.sleep(0.001)
-        assert self.taken == goal
-
-    def pictures(self):
-        while True:
-            item = self.fed.get()
-            if item is None:
-                return
-            if isinstance(item, Exception):
-                raise item
-            stamp_s, number = item
-            yield stamp_s, time.monotonic(), number
-            self.taken += 1  # the reader came back for more: the picture is in the slot
-
-    def to_image(self, number):
-        return picture(number)
-
-    def close(self):
-        self.closed.set()
 
 
 def test_the_newest_frame_wins_and_every_other_is_counted():
@@ -76,7 +50,7 @@ def test_the_newest_frame_wins_and_every_other_is_counted():
     capture.fed.put(None)
     assert list(frames) == []
     assert source.dropped == 2
-    assert capture.closed.wait(5)
+    assert capture.closed.wait(PATIENCE_S)
 
 
 def test_the_last_picture_is_delivered_before_the_end(caplog):
@@ -84,7 +58,7 @@ def test_the_last_picture_is_delivered_before_the_end(caplog):
     source = live.LiveSource("scripted", capture)
     capture.feed((0.0, 0), (0.1, 1))
     capture.fed.put(SourceError("connection reset"))
-    assert capture.closed.wait(5)
+    assert capture.closed.wait(PATIENCE_S)
     with caplog.at_level(logging.WARNING):
         assert [number_of(frame.image) for frame in source] == [1]
     assert caplog.messages == ["scripted ended after 2 frames: connection reset"]
@@ -112,11 +86,11 @@ def test_pictures_without_stamps_take_the_time_of_arrival():
     frames = iter(source)
     capture.feed((None, 0))
     start = next(frames)
-    time.sleep(0.2)
+    time.sleep(0.05)
     capture.feed((None, 1))
     late = next(frames)
-    assert start.time_s == 0.0
-    assert 0.19 < late.time_s < 0.6
+    assert start.time_s == 0.0 and late.time_s >= 0.05
+    assert late.time_s == pytest.approx(late.arrived_s - start.arrived_s, abs=1e-6)
     capture.fed.put(None)
     assert list(frames) == []
 
@@ -133,10 +107,10 @@ def test_close_wakes_a_waiting_consumer():
     closer = threading.Thread(target=source.close)
     closer.start()
     capture.fed.put((0.1, 1))
-    consumer.join(5)
-    closer.join(5)
+    consumer.join(PATIENCE_S)
+    closer.join(PATIENCE_S)
     assert not consumer.is_alive() and not closer.is_alive()
-    assert capture.closed.wait(5)
+    assert capture.closed.wait(PATIENCE_S)
     assert list(source) == []
 
 
@@ -169,15 +143,12 @@ def test_a_lost_stream_comes_back_as_a_new_epoch_and_time_has_gone_on(impatient,
     frames = iter(source)
     first.feed((500.0, 0), (500.1, 1))
     before = next(frames)
-    lost = time.monotonic()
     first.fed.put(SourceError("connection reset"))
-    assert first.closed.wait(5)
+    assert first.closed.wait(PATIENCE_S)
     second.feed((7.0, 2))  # its clock says something else
-    gone_s = time.monotonic() - lost
     back = next(frames)
     assert (before.epoch, back.epoch, number_of(back.image), back.index) == (0, 1, 2, 2)
-    assert connect.tries == 3 and gone_s >= 0.5 * (0.04 + 0.08 + 0.16)
-    assert back.time_s - before.time_s == pytest.approx(gone_s, abs=0.1)
+    assert connect.tries == 3 and back.time_s - before.time_s >= 0.5 * (0.04 + 0.08 + 0.16)
     assert back.arrived_s - before.arrived_s == pytest.approx(back.time_s - before.time_s, abs=1e-6)
     second.feed((7.1, 3))
     assert next(frames).time_s == pytest.approx(back.time_s + 0.1)
@@ -193,26 +164,27 @@ def test_nothing_is_made_up_while_the_stream_is_gone(impatient):
     capture.feed((0.0, 0))
     capture.fed.put(None)
     got = [source.take()]
-    assert capture.closed.wait(5)
+    assert capture.closed.wait(PATIENCE_S)
     taker = threading.Thread(target=lambda: got.append(source.take()))
     taker.start()
-    taker.join(0.3)
+    taker.join(0.1)
     assert taker.is_alive() and not source.pending and len(got) == 1
     source.close()
-    taker.join(5)
+    taker.join(PATIENCE_S)
     assert got[1:] == [None]
-    source._thread.join(5)
+    source._thread.join(PATIENCE_S)
     assert not source._thread.is_alive(), "the wait for the next try ends with the source"
 
 
-def test_a_stream_that_stays_away_is_given_up(impatient, caplog):
+def test_a_stream_that_stays_away_is_given_up(impatient, caplog, monkeypatch):
+    """On a clock that each try moves on by 100 s."""
     capture, connect = ScriptedCapture(), Connections()
-    source = live.LiveSource("scripted", capture, connect, reconnect_s=0.4)
+    monkeypatch.setattr(live, "monotonic", lambda: 100.0 * connect.tries)
+    source = live.LiveSource("scripted", capture, connect, reconnect_s=350)
     capture.feed((0.0, 0))
-    start = time.monotonic()
     capture.fed.put(SourceError("broken pipe"))
     assert [frame.index for frame in source] == [0]
-    assert 0.3 < time.monotonic() - start < 1.5 and 2 <= connect.tries <= 8
+    assert connect.tries == 4
     assert caplog.messages[1:] == ["scripted ended after 1 frames: connection refused"]
 
 
@@ -234,7 +206,9 @@ def test_a_recording_that_is_served_ends(impatient):
     assert len(list(source)) == 1 and connect.tries == 0
 
 
-def test_a_server_that_hangs_up_again_and_again_is_asked_less_and_less(impatient):
+def test_a_server_that_hangs_up_again_and_again_is_asked_less_and_less(impatient, monkeypatch):
+    """On a clock that stands still: no connection brings pictures for a while."""
+    monkeypatch.setattr(live, "monotonic", lambda: 0.0)
     captures = [ScriptedCapture() for _ in range(5)]
     for capture in captures:
         capture.fed.put((0.0, 1))
@@ -242,7 +216,7 @@ def test_a_server_that_hangs_up_again_and_again_is_asked_less_and_less(impatient
     connect = Connections(*captures[1:])
     start = time.monotonic()
     source = live.LiveSource("scripted", captures[0], connect)
-    assert captures[4].closed.wait(5)
+    assert captures[4].closed.wait(PATIENCE_S)
     assert time.monotonic() - start > 0.5 * 0.04 * (1 + 2 + 4 + 8)
     newest = source.take()
     assert (newest.epoch, newest.index, source.dropped) == (4, 4, 4)
@@ -284,8 +258,9 @@ def packets():
 def serve():
     cameras = []
 
-    def start(script, port=0):
+    def start(script, port=0, limit=math.inf):
         cameras.append(Camera(script, port))
+        cameras[-1].limit = limit
         return cameras[-1]
 
     yield start
@@ -293,65 +268,76 @@ def serve():
         camera.close()
 
 
-def watch(source, camera, pause_s):
-    """Frames with the age each had when it was delivered."""
-    seen = []
-    for frame in source:
-        number = number_of(frame.image)
-        seen.append((frame.index, number, frame.time_s, time.monotonic() - camera.sent[number]))
-        time.sleep(pause_s)
-    return seen
+PROBED = 60  # frames that FFmpeg may look at before it opens a stream
 
 
-def test_a_slow_consumer_of_a_ts_stream_sees_fresh_frames(serve, packets, caplog):
-    camera = serve(lambda camera, handler: send_ts(packets, camera, handler, range(120)))
-    source = open_source(camera.url, timeout_s=5, reconnect_s=0)
+@pytest.mark.parametrize(("kind", "kept"), [("ts", 2), ("mjpeg", 0)])
+def test_ffmpeg_keeps_two_pictures_of_a_transport_stream_back(serve, packets, kind, kept):
+    def send(camera, handler):
+        (send_ts(packets, camera, handler, range(90)) if kind == "ts" else send_mjpeg(camera, handler, range(90)))
+
+    camera = serve(send, limit=PROBED)
+    with open_source(camera.url, timeout_s=PATIENCE_S, reconnect_s=0) as source:
+        assert watch_until(source, PROBED - kept - 1)
+        camera.limit += 10
+        assert watch_until(source, PROBED + 10 - kept - 1)
+        camera.limit = math.inf
+        assert number_of(list(source)[-1].image) == 89
+
+
+def watch_until(source, number):
+    """Whether this frame comes, and none after it yet."""
+    while number_of(source.take().image) < number:
+        pass
+    time.sleep(0.1)
+    return not source.pending
+
+
+def test_a_slow_consumer_of_a_ts_stream_sees_the_newest_frames(serve, packets, caplog):
+    camera = serve(lambda camera, handler: send_ts(packets, camera, handler, range(120)), limit=PROBED)
+    source = open_source(camera.url, timeout_s=PATIENCE_S, reconnect_s=0)
     assert source.name == camera.url.replace("admin:hunter2", "***")
     assert (source.live, source.size) == (True, (WIDTH, HEIGHT))
-    seen = watch(source, camera, 0.08)
+    seen = watch(source, camera, passing=4, kept=2)
     indices = [index for index, *_ in seen]
     assert indices == sorted(set(indices))
     assert [number for _, number, *_ in seen] == indices  # counted from the first that arrived
-    assert 118 <= seen[-1][0] + 1 <= 120  # the last one too
-    assert len(seen) + source.dropped == seen[-1][0] + 1
-    assert source.dropped > 30
+    assert 118 <= indices[-1] + 1 <= 120  # the last one too
+    assert len(seen) + source.dropped == indices[-1] + 1
+    assert source.dropped >= 4 * (len(seen) - 4) > 0
     np.testing.assert_allclose([time_s for *_, time_s, _ in seen], np.array(indices) / FPS, atol=0.002)
-    ages = [age for *_, age in seen if age is not None]
-    assert np.median(ages[2:]) < 0.15 and max(ages[2:]) < 0.5, ages
     assert "ended after" in caplog.text and "hunter2" not in caplog.text
 
 
 def test_a_fast_consumer_loses_nothing_after_the_start(serve, packets):
-    camera = serve(lambda camera, handler: send_ts(packets, camera, handler, range(90)))
-    with open_source(camera.url, timeout_s=5, reconnect_s=0) as source:
-        seen = watch(source, camera, 0)
-    fresh = [index for index, *_ in seen if index > 45]
-    assert len(fresh) > 25, "a loaded machine may lose a few of 44, not more"
+    camera = serve(lambda camera, handler: send_ts(packets, camera, handler, range(90)), limit=PROBED)
+    with open_source(camera.url, timeout_s=PATIENCE_S, reconnect_s=0) as source:
+        seen = watch(source, camera, kept=2)
+    assert [index for index, *_ in seen if PROBED <= index < 87] == list(range(PROBED, 87))
 
 
 def test_mjpeg_over_http_takes_the_time_of_arrival(serve):
-    camera = serve(lambda camera, handler: send_mjpeg(camera, handler, range(75)))
-    source = open_source(camera.url, timeout_s=5, reconnect_s=0)
-    seen = watch(source, camera, 0.08)
+    camera = serve(lambda camera, handler: send_mjpeg(camera, handler, range(75)), limit=40)
+    source = open_source(camera.url, timeout_s=PATIENCE_S, reconnect_s=0)
+    assert source.fps is None, "FFmpeg's made-up 25"
+    seen = watch(source, camera, passing=2)
     assert len(seen) > 10 and source.dropped > 5
     assert len(seen) + source.dropped == seen[-1][0] + 1
-    late = [(time_s, number / FPS) for _, number, time_s, _ in seen[5:]]
-    spans = np.diff(late, axis=0)
-    assert abs(spans[:, 0].sum() - spans[:, 1].sum()) < 0.4  # FFmpeg's made-up 25 fps would be off by 20 %
-    assert max(age for *_, age in seen[3:]) < 0.5
+    times, arrivals = np.array(seen)[:, 2], np.array(seen)[:, 3]
+    np.testing.assert_allclose(times - times[0], arrivals - arrivals[0], atol=1e-5)
 
 
-def test_a_stalled_stream_ends_within_its_limit(serve, packets, caplog):
+def test_a_stalled_stream_ends_within_its_limit(serve, packets, caplog, monkeypatch):
+    """Patient while it opens, since the machine may be slow, and not when it reads."""
+    real, limits = av.open, (PATIENCE_S, 0.5)
+    monkeypatch.setattr(av, "open", lambda *given, timeout, **options: real(*given, timeout=limits, **options))
+
     def stall(camera, handler):
         send_ts(packets, camera, handler, range(60))
-        camera.hold.wait(20)
+        camera.hold.wait(PATIENCE_S)
 
-    camera = serve(stall)
-    source = open_source(camera.url, timeout_s=1.0, reconnect_s=0)
-    seen = watch(source, camera, 0)
-    waited = time.monotonic() - camera.sent[59]
-    assert seen and 0.5 < waited < 5
-    assert "no answer within the time limit" in caplog.text
+    seen = list(open_source(serve(stall).url, timeout_s=PATIENCE_S, reconnect_s=0))
+    assert seen and "no answer within the time limit" in caplog.text
 
 
 def test_a_damaged_stretch_costs_its_frames_only(serve, packets):
@@ -359,26 +345,25 @@ def test_a_damaged_stretch_costs_its_frames_only(serve, packets):
     for k in range(40, 44):
         damaged[k] = damaged[k][:188] + np.random.default_rng(k).bytes(len(damaged[k]) - 188)
     camera = serve(lambda camera, handler: send_ts(damaged, camera, handler, range(90)))
-    with open_source(camera.url, timeout_s=5, reconnect_s=0) as source:
+    with open_source(camera.url, timeout_s=PATIENCE_S, reconnect_s=0) as source:
         frames = list(source)
     last = frames[-1]
     assert number_of(last.image) == 89
     assert all(late.time_s > early.time_s for early, late in itertools.pairwise(frames))
 
 
-def test_a_server_that_is_killed_and_started_again(serve, packets, impatient, caplog):
+def test_a_server_that_is_killed_and_started_again(serve, packets, impatient, caplog, monkeypatch):
     def send(camera, handler):
         send_ts(packets, camera, handler, range(150))
 
     camera = serve(send)
-    source = open_source(camera.url, timeout_s=2)
+    on_third_connection(monkeypatch, lambda: serve(send, camera.port))
+    source = open_source(camera.url, timeout_s=PATIENCE_S)
     frames = []
     for frame in source:
         frames.append(frame)
         if len(frames) == 20:
             camera.close()
-            serve_again = threading.Timer(0.6, lambda: serve(send, camera.port))
-            serve_again.start()
         if frame.epoch == 1 and number_of(frame.image) > 30:
             break
     source.close()
@@ -386,8 +371,8 @@ def test_a_server_that_is_killed_and_started_again(serve, packets, impatient, ca
     assert all(frame.image.min() > 10 for frame in frames), "no black picture, whose zeros no clip has"
     times = [frame.time_s for frame in frames]
     assert all(late > early for early, late in itertools.pairwise(times))
-    gap = max(late - early for early, late in itertools.pairwise(times))
-    assert 0.5 < gap < 3
+    gap = next(late.time_s - early.time_s for early, late in itertools.pairwise(frames) if late.epoch > early.epoch)
+    assert gap >= 0.5 * (0.04 + 0.08), "as long as it was missed"
     assert "lost after" in caplog.text and "hunter2" not in caplog.text
 
 
@@ -400,20 +385,18 @@ def test_a_finite_stream_is_not_asked_again(serve, packets):
         headers(handler, "video/mp2t", length=len(data))
         handler.wfile.write(data)
 
-    with open_source(serve(send).url, timeout_s=5) as source:
+    with open_source(serve(send).url, timeout_s=PATIENCE_S) as source:
         assert len(list(source)) + source.dropped == 30
     assert asked == [1]
 
 
 def test_close_stops_the_reader_and_the_connection(serve, packets):
     camera = serve(lambda camera, handler: send_ts(packets, camera, handler, range(150)))
-    source = open_source(camera.url, timeout_s=5, reconnect_s=0)
+    source = open_source(camera.url, timeout_s=PATIENCE_S, reconnect_s=0)
     next(iter(source))
-    start = time.monotonic()
     source.close()
-    assert time.monotonic() - start < 1.5
-    assert f"source {source.name}" not in [thread.name for thread in threading.enumerate()]
-    assert camera.gone.wait(5), "the camera must see the connection go"
+    until(lambda: f"source {source.name}" not in [thread.name for thread in threading.enumerate()])
+    assert camera.gone.wait(PATIENCE_S), "the camera must see the connection go"
     assert list(source) == []
 
 
@@ -428,7 +411,7 @@ def test_a_server_that_refuses_is_one_line(serve, status, reason, capfd):
 
     camera = serve(refuse)
     with pytest.raises(SourceError) as caught:
-        open_source(camera.url, timeout_s=5, reconnect_s=0)
+        open_source(camera.url, timeout_s=PATIENCE_S, reconnect_s=0)
     text = str(caught.value)
     assert reason in text.lower() and "hunter2" not in text and "\n" not in text
     assert capfd.readouterr() == ("", "")
@@ -439,10 +422,8 @@ def test_a_server_that_never_answers_runs_into_the_limit(scheme):
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen()
-        start = time.monotonic()
-        with pytest.raises(SourceError, match=r"no answer within 0\.7 s"):
-            open_source(f"{scheme}://127.0.0.1:{server.getsockname()[1]}/x", timeout_s=0.7)
-        assert time.monotonic() - start < 4
+        with pytest.raises(SourceError, match=r"no answer within 0\.4 s"):
+            open_source(f"{scheme}://127.0.0.1:{server.getsockname()[1]}/x", timeout_s=0.4)
 
 
 @pytest.mark.parametrize("sized", [True, False])
@@ -454,7 +435,7 @@ def test_a_video_file_over_http_drops_nothing(serve, tmp_path, sized):
         handler.wfile.write(data)
 
     url = serve(send).url + ".mp4"
-    with open_source(url, timeout_s=5) as source:
+    with open_source(url, timeout_s=PATIENCE_S) as source:
         assert not source.live
         numbers = []
         for frame in source:
@@ -466,18 +447,18 @@ def test_a_video_file_over_http_drops_nothing(serve, tmp_path, sized):
 PUSH = """
     import sys, time, av
     from tests.sources.clips import WIDTH, HEIGHT, picture
-    for attempt in range(200):
+    for attempt in range(2000):
         try:
             container = av.open(sys.argv[1], "w", format="rtsp", options={"rtsp_transport": "tcp"})
             break
         except OSError:
             time.sleep(0.05)
-    stream = container.add_stream("libx264", rate=30, options={"preset": "ultrafast", "tune": "zerolatency"})
+    stream = container.add_stream("libx264", rate=60, options={"preset": "ultrafast", "tune": "zerolatency"})
     stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
     start = time.monotonic()
     for k in range(60):
         container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(k), format="bgr24")))
-        time.sleep(max(0, start + k / 30 - time.monotonic()))
+        time.sleep(max(0, start + k / 60 - time.monotonic()))
     container.close()
 """
 
@@ -492,20 +473,20 @@ def test_rtsp(monkeypatch):
 
     def listen(uri, name, *, format, timeout_s, options):
         given.update(options)
-        listening = {"rtsp_flags": "listen", "listen_timeout": "10", "rtsp_transport": "tcp"}
+        listening = {"rtsp_flags": "listen", "listen_timeout": "180", "rtsp_transport": "tcp"}
         return real(uri, name, format=format, timeout_s=timeout_s, options=listening)
 
     real = live.open_container
     monkeypatch.setattr(live, "open_container", listen)
     pusher = subprocess.Popen([sys.executable, "-c", textwrap.dedent(PUSH), url])
     try:
-        with open_source(url, timeout_s=10, reconnect_s=0) as source:
+        with open_source(url, timeout_s=100, reconnect_s=0) as source:
             frames = [(number_of(frame.image), frame.time_s) for frame in source]
-        assert pusher.wait(10) == 0
+        assert pusher.wait(PATIENCE_S) == 0
     finally:
         pusher.kill()
         pusher.wait()
-    assert given == {"rtsp_transport": "tcp", "timeout": "10000000"}  # the limit in microseconds
+    assert given == {"rtsp_transport": "tcp", "timeout": "100000000"}  # the limit in microseconds
     assert len(frames) + source.dropped >= 50 and frames[-1][0] >= 57
     times = [time_s for _, time_s in frames]
     assert all(late > early for early, late in itertools.pairwise(times))

@@ -145,9 +145,17 @@ def test_closing_ends_the_iteration_and_a_second_loop_goes_on():
     assert list(source) == []
 
 
-@pytest.mark.parametrize("bad", [np.zeros((4, 6, 3), np.uint8), 7, None, 3.5])
-def test_what_is_no_source_is_refused(bad):
-    with pytest.raises(SourceError, match="expected"):
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        (np.zeros((4, 6, 3), np.uint8), "got one image"),
+        (7, 'got int; a camera is its number as text, "7"'),
+        (None, "got NoneType$"),
+        (3.5, "got float$"),
+    ],
+)
+def test_what_is_no_source_is_refused(bad, words):
+    with pytest.raises(SourceError, match=words):
         open_source(bad)
 
 

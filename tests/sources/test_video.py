@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.patience import PATIENCE_S
 from tests.sources.clips import HEIGHT, WIDTH, number_of, write_video
 from tracker.errors import SourceError
 from tracker.sources import open_source
@@ -127,9 +128,9 @@ def test_closing_while_another_thread_reads_is_safe(tmp_path):
 
         thread = threading.Thread(target=read)
         thread.start()
-        assert started.wait(10)
+        assert started.wait(PATIENCE_S)
         source.close()
-        thread.join(10)
+        thread.join(PATIENCE_S)
         assert not thread.is_alive()
         assert seen == list(range(len(seen)))
 
@@ -179,7 +180,7 @@ def test_an_unreadable_file_says_so(tmp_path):
 def test_a_file_without_its_index_is_refused(tmp_path):
     path = write_video(tmp_path / "a.mp4", 30, noise=1)  # the index stands at the end
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(SourceError, match="not a video, or a broken one"):
+    with pytest.raises(SourceError, match="cut short: its index, which is written last, is missing"):
         open_source(path)
 
 
@@ -236,7 +237,7 @@ def track_stdin(video: bytes):
         capture_output=True,
         check=False,
         cwd=Path(__file__).parents[2],
-        timeout=60,
+        timeout=PATIENCE_S,
     )
 
 

@@ -2,21 +2,25 @@
 
 The only room that prints or picks an exit code: 0 done, 1 a check that found something (`doctor`, `iddiff`), 2 bad
 input (one line on stderr, no traceback), 130 Ctrl-C, 141 nobody reads stdout any more, 143 SIGTERM; in the last three
-the outputs written so far are closed properly.
+the outputs written so far are closed properly. Importing this module loads nothing that takes time: `main` first says
+what a Ctrl-C does while numpy and numba are loaded.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from types import FrameType
+from typing import TYPE_CHECKING
 
 from tracker import __version__
 from tracker.errors import TrackerError
+
+if TYPE_CHECKING:
+    import argparse
+    from types import FrameType
 
 COMMANDS = {
     "run": "track a video, image folder, camera, stream or synthetic scene",
@@ -36,18 +40,14 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="tracker", description="Online tracking and segmentation: ONNX networks in, stable ids and masks out."
-    )
-    parser.add_argument("--version", action="version", version=f"trackstream {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="command", required=True)
-    for name, summary in COMMANDS.items():
-        module = import_module(f"tracker.cli.{name}")
-        about, _, details = str(module.__doc__).partition("\n\n")
-        subparser = commands.add_parser(name, help=summary, description=about, epilog=details)
-        module.add_arguments(subparser)
-        subparser.set_defaults(execute=module.execute)
-    arguments = parser.parse_args(argv)
+    heard = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # a shell's background job ignores Ctrl-C
+    if heard:
+        signal.signal(signal.SIGINT, _give_up)
+    try:
+        arguments = _parse(argv)
+    finally:
+        if heard:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _terminate)
     try:
         code = int(arguments.execute(arguments))
@@ -65,10 +65,34 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """What was typed; this loads every command."""
+    import argparse
+
+    parser = argparse.ArgumentParser(
+        prog="tracker", description="Online tracking and segmentation: ONNX networks in, stable ids and masks out."
+    )
+    parser.add_argument("--version", action="version", version=f"trackstream {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="command", required=True)
+    for name, summary in COMMANDS.items():
+        module = import_module(f"tracker.cli.{name}")
+        about, _, details = str(module.__doc__).partition("\n\n")
+        subparser = commands.add_parser(name, help=summary, description=about, epilog=details)
+        module.add_arguments(subparser)
+        subparser.set_defaults(execute=module.execute)
+    return parser.parse_args(argv)
+
+
 def _unread() -> int:
     """Nobody reads stdout any more (`tracker ... | head`): say nothing, as other commands do."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 141
+
+
+def _give_up(_number: int, _frame: FrameType | None) -> None:
+    """Ctrl-C before a command has begun: nothing is open yet, and an exception would appear amid somebody's import."""
+    os.write(2, b"tracker: interrupted\n")
+    os._exit(130)
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> None:

@@ -149,7 +149,7 @@ def _read(dataset: str, path: Path) -> tuple[Mapping[int, Frame], Stored, float,
         ]
         names = tuple(sorted({name for each in objects for name in each.names}))
         labels = {
-            each.index: Detections(each.boxes, each.scores, [names.index(name) for name in each.names])  # type: ignore[arg-type]
+            each.index: Detections(each.boxes, each.scores, [names.index(name) for name in each.names])
             for each in objects
         }
         return {}, Stored(path, labels, names), 10.0, False  # frames a second of KITTI's cameras

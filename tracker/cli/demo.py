@@ -20,7 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """`tracker run` with everything filled in."""
-    from tracker.cli.run import RunConfig, track
+    from tracker.cli.run import track
+    from tracker.cli.run_config import RunConfig
 
     video = f"video={Path(arguments.output) / 'demo.mp4'}"
     return track(

@@ -143,8 +143,8 @@ def _try(device: str) -> dict[str, Any]:
 def _cuda(device: dict[str, Any], gpu_wheel: bool, problems: list[str]) -> dict[str, str | None]:
     """CUDA of the driver and of ONNX Runtime; None for what is not there."""
     from tracker.errors import ProviderError
-    from tracker.models.devices import cuda_driver
-    from tracker.models.runtime import onnxruntime
+    from tracker.onnx.devices import cuda_driver
+    from tracker.onnx.runtime import onnxruntime
 
     driver = cuda_driver()
     try:

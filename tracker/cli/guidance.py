@@ -12,19 +12,11 @@ from tracker.errors import ConfigError
 
 if TYPE_CHECKING:
     from tracker.association import Plan, Tracker
-    from tracker.cli.run import RunConfig
     from tracker.guide import Guided, MotionSource
-    from tracker.models import Model
-    from tracker.models.pooling import Pooled
-    from tracker.models.siammot_graphs import SiamMotGraphs
-    from tracker.models.siammot_loop import Ahead
 
 
 _WAYS = {"embeddings": "--reid", "masks": "a segmenter", "offsets": "a Motion-DeepLab", "track_ids": "--motion"}
 """What gives a part of `Detections` that a system needs."""
-
-_HEADS = ("emm", "imm")
-"""What `System.motion` may say of SiamMOT's track head."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -101,85 +93,28 @@ def guide(
     if associator.plan.flow != "none":
         flow = networks.flow()
     elif motion is None:
-        _refuse_flow(config.flow)
+        refuse_flow(config.flow)
     motion = motion or networks.motion(associator.plan)
     return Guided(associator, flow, CameraMotion() if config.camera else None, motion, networks.looks())
 
 
-def loop_network(model: Model, config: GuidanceConfig, plan: Plan) -> Model | Pooled | Ahead:
-    """What the loop runs: the model, one that pools identity vectors if asked for, or a SiamMOT ahead of its tracks.
-
-    Raises:
-        ConfigError: it has no features to pool.
-    """
-    from tracker.models.pooling import POOLINGS, Pooled
-    from tracker.models.siammot_loop import Ahead
-
-    if config.reid in POOLINGS:
-        return Pooled(model, config.reid)
-    own = _own_siammot(model, config, plan)
-    return model if own is None else Ahead(own)
-
-
-def frames_between(model: Model, config: RunConfig, plan: Plan) -> int:
-    """Every so many frames the network runs; a SiamMOT that follows its tracks on every one, see `own_motion`."""
-    return config.detect_every if _own_siammot(model, config, plan) is None else 1
-
-
-def own_motion(model: Model, config: RunConfig, plan: Plan, networks: SideNetworks) -> MotionSource | None:
-    """How a SiamMOT follows the tracks of one stream; None where it is a mere detector, or the model is another one.
-
-    With --detect-every its trunk still runs on every frame, and tracks are searched for on every one.
-
-    Raises:
-        ConfigError: flags that only such a model has, or a system that is named after another track head.
-    """
-    from tracker import pipeline
-    from tracker.formats.mot import read_mot
-    from tracker.models.siammot import SiamMot
-    from tracker.models.siammot_loop import SiamMotMotion
-    from tracker.systems import SYSTEMS
-
-    motion = SYSTEMS[config.tracker].motion
-    own = _own_siammot(model, config, plan)
-    if own is None:
-        flags = {"--public-detections": config.public_detections, "--search-predicted": config.search_predicted}
-        for flag in (flag for flag, given in flags.items() if given):
-            raise ConfigError(f"{flag} is for --model of SiamMOT's graphs and --tracker siammot; leave it out")
-        if motion:
-            raise ConfigError(
-                f"tracker {config.tracker!r} needs --model of SiamMOT's graphs; tracker siammot takes --motion too"
-            )
-        return None
-    if motion in _HEADS and motion != own.head:
-        raise ConfigError(
-            f"tracker {config.tracker!r} needs the track head {motion}, this SiamMOT has {own.head}; "
-            "tracker siammot takes both"
-        )
-    flow = None
-    if motion == "flow":
-        flow = networks.flow()
-    else:
-        _refuse_flow(config.flow)
-    stream = SiamMot(own, learned=motion in ("", *_HEADS), search_predicted=config.search_predicted)
-    public = None if config.public_detections is None else read_mot(config.public_detections)
-    return SiamMotMotion(stream, plan.search_frames, public, flow, pipeline.every(config.detect_every))
-
-
-def _own_siammot(model: Model, config: GuidanceConfig, plan: Plan) -> SiamMotGraphs | None:
-    """The model, if it finds the plan's tracks again beside being the detector."""
-    from tracker.models.siammot_graphs import SiamMotGraphs
-
-    follows = config.motion is None and (plan.follows or "track_ids" in plan.needs)
-    return model if follows and isinstance(model, SiamMotGraphs) else None
-
-
-def _refuse_flow(name: str) -> None:
+def refuse_flow(name: str) -> None:
     """A tracker that moves nothing along flow has no use for a network of it."""
     from tracker.flow import FLOWS
 
     if name not in FLOWS:
         raise ConfigError(f"this tracker carries no masks along optical flow, which --flow {name} is for")
+
+
+def refuse_looks(reid: str | None, plan: Plan, system: str) -> None:
+    """A tracker that compares no identity vectors has no use for a network of them."""
+    from tracker.systems import SYSTEMS
+
+    if reid is not None and "embeddings" not in plan.needs:
+        using = ", ".join(name for name, row in SYSTEMS.items() if "embeddings" in row.needs)
+        raise ConfigError(
+            f"tracker {system!r} compares no identity vectors, which --reid is for; leave it out, or take {using}"
+        )
 
 
 def check_needs(plan: Plan, system: str, given: frozenset[str]) -> None:

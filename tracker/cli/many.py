@@ -11,13 +11,23 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tracker.cli.opening import (
+    check_model,
+    choose_looks,
+    describe,
+    loop_network,
+    open_network,
+    open_outputs,
+    open_tracker,
+    side_networks,
+)
 from tracker.cli.outputs import choose_parts
 from tracker.errors import ConfigError, TrackerError
 from tracker.sources import mask_credentials
 
 if TYPE_CHECKING:
     from tracker.cli.progress import Progress
-    from tracker.cli.run import RunConfig
+    from tracker.cli.run_config import RunConfig
     from tracker.cli.serving import Services
     from tracker.cli.side_networks import SideNetworks
     from tracker.cli.state import StateFile
@@ -60,11 +70,9 @@ def track_many(config: RunConfig, sources: Mapping[str, str]) -> int:
         ConfigError: flags that do not go together with several streams.
         TrackerError: no stream could be tracked: the first one's reason.
     """
-    from tracker.cli.guidance import loop_network
     from tracker.cli.interruption import Interruption
     from tracker.cli.progress import Progress
     from tracker.cli.rehearsal import rehearse
-    from tracker.cli.run import check_model, open_network, open_tracker, side_networks
     from tracker.cli.serving import Services
     from tracker.sinks import SINKS, RunInfo
     from tracker.streams import Streams
@@ -118,7 +126,6 @@ class _Cast:
 
     def open(self, name: str, address: str) -> Stream:
         """Source, tracker and outputs of one stream; the source first, so a typing error empties nothing."""
-        from tracker.cli.run import choose_looks, describe, open_outputs, open_tracker
         from tracker.cli.state import StateFile
         from tracker.sources import open_source
         from tracker.streams import Stream
@@ -131,7 +138,7 @@ class _Cast:
             parts = choose_parts(config, has_masks=self._model.card.task != "detect")
             state = None if config.state is None else StateFile(config.state, associator, live=source.live)
             resumed = state is not None and state.resumed
-            look = choose_looks(config, associator, self._model)
+            look = choose_looks(config, associator, self._model, source)
             channel, watching = self._services.join(info, source, associator.plan)
             channel.deadline = associator.deadline
             sinks = open_outputs(config, info, self._model, associator, parts, resumed=resumed)

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tracker._writing import write_whole
 from tracker.cli.config import add_flags, load, option
 from tracker.cli.crew import Bench, Job, News, work_off
 from tracker.cli.models import pull_named
@@ -247,7 +248,7 @@ def _check_settings(config: MineConfig, output: Path) -> None:
     try:
         output.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            path.write_text(json.dumps(mine, indent=1) + "\n", encoding="utf-8")
+            write_whole(path, (json.dumps(mine, indent=1) + "\n").encode())
         before = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SinkError(f"cannot write {path}: {why(error)}") from None

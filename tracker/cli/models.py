@@ -95,8 +95,8 @@ def _pull(arguments: argparse.Namespace) -> int:
 
 def _fetch(entry: Entry, *, quiet: bool, offline: bool = False, timeout_s: float = 30.0) -> None:
     """Pull with the licence said before and a bar meanwhile."""
-    from tracker.models.download import pull
-    from tracker.models.transfer import shown
+    from tracker.models.registry.download import pull
+    from tracker.models.registry.transfer import shown
 
     if entry.intact():
         return
@@ -172,8 +172,8 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 
 def _remove(arguments: argparse.Namespace) -> int:
-    from tracker.models.download import remove
     from tracker.models.registry import find
+    from tracker.models.registry.download import remove
 
     for entry in [find(name) for name in arguments.names]:
         print(f"{entry.name}: {remove(entry) / 1e6:.1f} MB freed")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tracker.cli.config import add_flags, load, option
-from tracker.cli.guidance import GuidanceConfig, guide
+from tracker.cli.guidance import GuidanceConfig, guide, refuse_looks
 from tracker.cli.outputs import OutputConfig, choose_parts, open_sinks, print_summary
 from tracker.errors import ConfigError
 
@@ -139,7 +139,7 @@ class _Check:
 
 def _open_tracker(config: ReplayConfig, header: Header) -> tuple[Guided, str, dict[str, Any]]:
     """The tracker, its system's name and what is changed in it."""
-    from tracker.models.pooling import POOLINGS
+    from tracker.models.decoding.pooling import POOLINGS
     from tracker.systems import create
 
     system = config.tracker or header.system
@@ -148,6 +148,7 @@ def _open_tracker(config: ReplayConfig, header: Header) -> tuple[Guided, str, di
     associator = create(system, frame_rate=header.fps or 30.0, class_names=names, **options)
     if config.reid in POOLINGS:
         raise ConfigError(f"{config.reid} needs the network's features, which no recording holds; run with it")
+    refuse_looks(config.reid, associator.plan, system)
     if config.source is None and (associator.plan.flow != "none" or config.camera or config.reid or config.motion):
         raise ConfigError(f"tracker {system!r} looks at images here; give their source with --source")
     same = (system, options) == (header.system, dict(header.options))

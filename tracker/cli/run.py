@@ -13,82 +13,27 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
-import math
 import sys
-import threading
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tracker.cli.config import add_flags, load, option
-from tracker.cli.guidance import GuidanceConfig, check_needs, frames_between, guide, loop_network, own_motion
-from tracker.cli.models import pull_named
-from tracker.cli.network import NetworkConfig
-from tracker.cli.outputs import OutputConfig, Parts, choose_parts, limit_length, open_sinks, print_summary
-from tracker.cli.serving import ServingConfig
+from tracker.cli.config import add_flags, load
+from tracker.cli.opening import (
+    check_model,
+    choose_looks,
+    describe,
+    loop_network,
+    open_network,
+    open_outputs,
+    open_tracker,
+    side_networks,
+)
+from tracker.cli.outputs import choose_parts, limit_length, print_summary
+from tracker.cli.run_config import RunConfig
 from tracker.errors import ConfigError
 
 if TYPE_CHECKING:
-    from tracker import pipeline
-    from tracker.cli.side_networks import SideNetworks
-    from tracker.guide import Guided
-    from tracker.models import Model
     from tracker.sinks import RunInfo, Sink
-    from tracker.sources import Source
     from tracker.types import Frame, Tracks
-
-
-def yes_or_no(text: str) -> bool:
-    """What a flag with this value means; its name is part of argparse's error."""
-    if text.lower() not in ("yes", "no", "true", "false"):
-        raise ValueError(text)
-    return text.lower() in ("yes", "true")
-
-
-@dataclasses.dataclass(frozen=True)
-class RunConfig(OutputConfig, NetworkConfig, GuidanceConfig, ServingConfig):
-    """Everything `tracker run` can be told; a TOML file uses the same names."""
-
-    source: str
-    tracker: str = option("bytetrack", "published system that associates, see `tracker systems`")
-    set: dict[str, Any] = option(
-        {}, "change a parameter of the system (`tracker systems NAME` lists them)", metavar="NAME=VALUE"
-    )
-    stuff: str | None = option(
-        None, "semantic or panoptic network whose stuff lies behind a segmenter's objects: every pixel gets a class",
-        metavar="FILE.onnx|NAME",
-    )  # fmt: skip
-    stuff_family: str | None = option(None, "what kind --stuff is, where the file does not say: semantic")
-    public_detections: str | None = option(
-        None, "SiamMOT: boxes (MOTChallenge) instead of the network's proposals; it scores and refines them too",
-        metavar="det.txt",
-    )  # fmt: skip
-    search_predicted: bool = option(
-        False, "SiamMOT: search for a hidden track where it was found last, as in the paper, not where it was seen last"
-    )
-    streams: dict[str, Any] = option({}, "one of several sources, with a name for its folder", metavar="NAME=SOURCE")
-    max_batch: int = option(8, "frames of several streams that go through the network at once, if it can", parse=int)
-    fps: float = option(
-        30.0, "frames per second of image files, which have no clock of their own", parse=float, metavar="FPS"
-    )
-    reconnect_s: float = option(
-        math.inf, "seconds to try to get a lost stream or camera back, 0: not at all", parse=float, metavar="SECONDS"
-    )
-    state: str | None = option(
-        None, "keep the tracker in this file, every second; a run that finds it goes on with its ids", metavar="FILE"
-    )
-    deadline_ms: float | None = option(
-        None, "tracks come this soon after their frame: where it gets late, leave out flow, embeddings, the detector",
-        parse=float, metavar="MS",
-    )  # fmt: skip
-    record: str | None = option(None, "also keep what the network saw, for `tracker replay`", metavar="FILE.trk")
-    overlap: bool | None = option(None, "yes or no: run stages in threads (default: for files)", parse=yes_or_no)
-    show: bool = option(False, "open a window (needs a display)")
-
-    def __post_init__(self) -> None:
-        OutputConfig.__post_init__(self)
-        NetworkConfig.__post_init__(self)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -141,7 +86,7 @@ def track(config: RunConfig) -> int:
         parts = choose_parts(config, has_masks=model.card.task != "detect")
         glides = config.detect_every > 1 or config.deadline_ms is not None
         rehearse(associator, [SINKS[name][0] for name, _ in parts], info, glides=glides)
-        look, overlap = choose_looks(config, associator, model), config.overlap
+        look, overlap = choose_looks(config, associator, model, source), config.overlap
         if config.deadline_ms is not None:
             overlap = bool(overlap)  # frames that wait in queues between threads come late
         state = None if config.state is None else StateFile(config.state, associator, live=source.live)
@@ -173,123 +118,6 @@ def track(config: RunConfig) -> int:
     if associator.deadline is not None and not config.quiet:
         print(associator.deadline, file=sys.stderr)
     return 0
-
-
-def check_model(config: RunConfig) -> None:
-    """Fetch the networks that are to be fetched.
-
-    Raises:
-        ConfigError: none is named.
-    """
-    if config.model is None:
-        raise ConfigError(
-            "no model given: add --model FILE.onnx, or a name such as --model rfdetr-seg-nano after `tracker models "
-            "pull rfdetr-seg-nano`; the built-in --model street knows the drawn people and cars of synth:street only"
-        )
-    if config.pull:
-        for name in (config.model, config.stuff, config.reid, config.motion, config.flow):
-            if name is not None:
-                pull_named(name, quiet=config.quiet)
-
-
-def open_network(config: RunConfig) -> Model:
-    """The network; the tracker's plan compiles while it loads."""
-    from tracker.association import Tracker
-    from tracker.models import open_model
-    from tracker.systems import plan
-
-    chosen = plan(config.tracker, **config.options(config.tracker, config.set))
-    nameless = dataclasses.replace(chosen, classes=(), groups=())
-    compiling = threading.Thread(target=Tracker(nameless).warmup, name="compile")
-    compiling.start()
-    try:
-        model = config.open()
-        if config.stuff is None:
-            return model
-        from tracker.models.semantic import Merged
-
-        behind = open_model(
-            config.stuff, config.stuff_family, config.device, allow_cpu=config.allow_cpu, threads=config.threads
-        )
-        return Merged(model, behind)
-    finally:
-        compiling.join()
-
-
-def side_networks(config: RunConfig) -> SideNetworks:
-    """Networks beside the detector, on its device and with its threads, for all streams."""
-    from tracker.cli.side_networks import SideNetworks
-    from tracker.models import SessionConfig
-
-    session = SessionConfig(config.device, allow_cpu=config.allow_cpu, threads=config.threads or 0)
-    return SideNetworks(config, session)
-
-
-def open_tracker(config: RunConfig, model: Model, networks: SideNetworks, fps: float | None) -> Guided:
-    """A tracker for one stream of `fps` frames per second.
-
-    Raises:
-        ConfigError: it compares what this model does not give.
-    """
-    from tracker.systems import create
-
-    names = model.card.class_names or ("",)
-    options = config.options(config.tracker, config.set)
-    associator = create(config.tracker, frame_rate=fps or 30.0, class_names=names, **options)
-    motion = own_motion(model, config, associator.plan, networks)
-    check_needs(associator.plan, config.tracker, model.gives | config.given)
-    return guide(associator, config, networks, motion)
-
-
-def choose_looks(config: RunConfig, associator: Guided, model: Model) -> Callable[[Frame], bool]:
-    """Which frames of a stream the network runs on; a deadline decides in the tracker too."""
-    from tracker import pipeline
-    from tracker.deadline import Deadline
-
-    look = pipeline.every(frames_between(model, config, associator.plan))
-    if config.deadline_ms is None:
-        return look
-    associator.deadline = Deadline(config.deadline_ms / 1e3, associator.sheddable)
-    return associator.deadline.after(look)
-
-
-def describe(config: RunConfig, source: Source, model: Model, stream: str = "") -> RunInfo:
-    """Facts about the run for headers and labels."""
-    from tracker.sinks import RunInfo
-
-    return RunInfo(
-        source=source.name, fps=source.fps, size=source.size, class_names=model.card.class_names,
-        model=Path(str(config.model)).name, system=config.tracker, stream=stream,
-    )  # fmt: skip
-
-
-def open_outputs(
-    config: RunConfig, info: RunInfo, model: Model, associator: Guided, parts: Parts, *, resumed: bool
-) -> list[pipeline.Sink]:
-    """Every output of a stream, the recording first; what an earlier run left is kept where this one goes on."""
-    from tracker.cli.state import set_aside
-
-    if resumed:
-        set_aside([path for _, path in parts if path != "-"] + ([config.record] if config.record else []))
-    with contextlib.ExitStack() as stack:
-        sinks = [*_open_recorder(config, info, model, stack), *open_sinks(parts, info, config, associator.plan)]
-        stack.pop_all()  # the run closes them
-    return sinks
-
-
-def _open_recorder(config: RunConfig, info: RunInfo, model: Model, stack: contextlib.ExitStack) -> list[pipeline.Sink]:
-    """The recording's sink, if one is asked for; it takes what comes before any minimum length."""
-    from tracker.formats.recording import Header, Recorder
-
-    if config.record is None:
-        return []
-    header = Header(
-        info.source, info.fps, info.size, info.class_names, model.card.task != "detect", info.model, model.card.sha256,
-        config.tracker, config.options(config.tracker, config.set),
-    )  # fmt: skip
-    recorder = Recorder(config.record, header)
-    stack.callback(recorder.close)  # where the other sinks cannot open
-    return [recorder]
 
 
 def _open_window(info: RunInfo, config: RunConfig, stack: contextlib.ExitStack) -> Sink:

@@ -51,7 +51,7 @@ class SideNetworks:
     def looks(self) -> LookSource | None:
         """What describes crops, if a network of crops is asked for; it remembers nothing and serves all streams."""
         from tracker.models import open_model
-        from tracker.models.pooling import POOLINGS
+        from tracker.models.decoding.pooling import POOLINGS
         from tracker.models.reid import Crops, Reid
 
         name = self._config.reid
@@ -63,7 +63,8 @@ class SideNetworks:
 
     def motion(self, plan: Plan) -> MotionSource | None:
         """Learned motion for one stream of this plan, if asked for."""
-        from tracker.models.siamese import ADOPT_IOU, Siamese, SiameseConfig, open_siamese
+        from tracker.models.siamese import Siamese, SiameseConfig, open_siamese
+        from tracker.models.siamese.motion import ADOPT_IOU
 
         name = self._config.motion
         if name is None:

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tracker._writing import write_whole
 from tracker.errors import SnapshotError, why
 
 if TYPE_CHECKING:
@@ -91,13 +92,11 @@ def _write(path: str, arrays: dict[str, NDArray[Any]]) -> None:
     """Arrays as a file of numpy's, which replaces an older one as a whole."""
     import numpy as np
 
-    part = Path(f"{path}.{os.getpid()}.part")
+    file = io.BytesIO()
+    np.savez(file, **arrays)  # type: ignore[arg-type]
     try:
-        with part.open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-        part.replace(path)
+        write_whole(path, file.getvalue())
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise SnapshotError(f"cannot write {path}: {why(error)}") from None
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, TextIO
 
+from tracker._writing import write_whole
 from tracker.formats.frame_objects import FrameObjects
 
 
@@ -59,9 +60,7 @@ class FolderWriter:
         """Write the frame's file, whole or not at all."""
         data = self._encode(frame)
         path = self._folder / self._name.format(frame.index + self._first_frame)
-        part = path.with_suffix(".part")
-        part.write_bytes(data)
-        part.replace(path)
+        write_whole(path, data, lasting=False)
 
     def close(self) -> None:
         """Nothing is left to do."""

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker.masks import Masks
+from tracker.sinks.labels import place_labels
 from tracker.sinks.run_info import RunInfo
 from tracker.types import Frame, Panoptic, Tracks
 
@@ -110,9 +111,9 @@ class Overlay:
         frame_line = thickness if masks is None else max(1, thickness // 2)  # the outline says more than the box
         for box, colour in zip(boxes, colours, strict=True):
             self._cv2.rectangle(image, _point(box[:2]), _point(box[2:] - 1), colour, frame_line)
-        for row, (box, colour) in enumerate(zip(boxes, colours, strict=True)):
-            text = f"{seen.ids[row]} {self._info.class_name(int(seen.labels[row]))}"
-            self._paint_label(image, text, box, colour, short)
+        names = map(self._info.class_name, seen.labels.tolist())
+        texts = [f"{track_id} {name}" for track_id, name in zip(seen.ids.tolist(), names, strict=True)]
+        self._paint_labels(image, texts, boxes, colours, short)
         return image
 
     def _paint_stuff(self, image: NDArray[Any], picture: Panoptic) -> None:
@@ -186,24 +187,26 @@ class Overlay:
                 for x in (x0, x1 - 1):
                     self._cv2.line(image, (x, y), (x, min(y + dash, y1)), colour, 1)
 
-    def _paint_label(self, image: NDArray[Any], text: str, box: NDArray[np.int64], colour: Colour, short: int) -> None:
-        """The name on a plate above the box; inside it where there is no room above."""
+    def _paint_labels(
+        self, image: NDArray[Any], texts: Sequence[str], boxes: NDArray[np.int64], colours: Sequence[Colour], short: int
+    ) -> None:
+        """Names on plates beside the boxes, see `place_labels`."""
         font = self._cv2.FONT_HERSHEY_SIMPLEX
         scale = max(0.4, short / 1440)
         weight = 1 if scale < 0.8 else 2
-        (width, height), baseline = self._cv2.getTextSize(text, font, scale, weight)
+        measured = [self._cv2.getTextSize(text, font, scale, weight) for text in texts]
+        height = max((size[1] for size, _ in measured), default=0)
+        baseline = max((below for _, below in measured), default=0)
         pad = max(2, round(height / 4))
         high = height + baseline + pad
-        x = int(np.clip(box[0], 0, max(image.shape[1] - width - 2 * pad, 0)))
-        y = int(box[1]) - high if box[1] >= high else int(np.clip(box[1], 0, max(image.shape[0] - high, 0)))
-        plate = image[y : y + high, x : x + width + 2 * pad]
-        if plate.size == 0:
-            return
-        plate[:] = colour
-        bright = np.dot(colour, _LUMA) > 140
-        ink = (16, 16, 16) if bright else (255, 255, 255)
-        place = (x + pad, y + height + pad // 2 + 1)
-        self._cv2.putText(image, text, place, font, scale, ink, weight, self._cv2.LINE_AA)
+        wide = [size[0] + 2 * pad for size, _ in measured]
+        corners = place_labels(boxes.tolist(), wide, high, (image.shape[1], image.shape[0]))
+        for text, (x, y), width, colour in zip(texts, corners, wide, colours, strict=True):
+            image[y : y + high, x : x + width] = colour
+            bright = np.dot(colour, _LUMA) > 140
+            ink = (16, 16, 16) if bright else (255, 255, 255)
+            place = (x + pad, y + height + pad // 2 + 1)
+            self._cv2.putText(image, text, place, font, scale, ink, weight, self._cv2.LINE_AA)
 
 
 def _point(corner: NDArray[np.int64]) -> tuple[int, int]:

@@ -37,11 +37,13 @@ class VideoSink(Sink):
         """Create the file (parents are made).
 
         Raises:
-            SinkError: it cannot be created.
+            SinkError: it cannot be created, or is the video that the run reads.
         """
         import av
 
         self._name = os.fspath(path)
+        if _same_file(self._name, info.source):
+            raise SinkError(f"cannot write {self._name}: it is the video that is being read; choose another output")
         self._fps = info.fps or _UNKNOWN_FPS
         self._overlay = Overlay(info, style)
         self._stream: VideoStream | None = None
@@ -114,6 +116,14 @@ class VideoSink(Sink):
 
     def _cannot_write(self, error: BaseException) -> SinkError:
         return SinkError(f"cannot write {self._name}: {why(error)}")
+
+
+def _same_file(path: str, source: str) -> bool:
+    """True where both names lead to one file; a source that is no file is another one."""
+    try:
+        return os.path.samefile(path, source)
+    except (OSError, ValueError):
+        return False
 
 
 def _fit(image: NDArray[np.uint8], width: int, height: int) -> NDArray[Any]:

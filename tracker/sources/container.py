@@ -52,10 +52,21 @@ def open_container(
     except (av.FFmpegError, ValueError, OSError) as error:
         if timeout_s is not None and monotonic() - start >= timeout_s:
             reason = f"no answer within {timeout_s:g} s"
+        elif isinstance(error, av.error.InvalidDataError) and _is_mp4(uri):
+            reason = "the MP4 is damaged or cut short: its index, which is written last, is missing"
         else:
             reason = reason_of(error)
         raise SourceError(f"cannot open {name}: {reason}") from None
     return container
+
+
+def _is_mp4(uri: str) -> bool:
+    """True for a local file that begins as MP4 and MOV files do."""
+    try:
+        with Path(uri.removeprefix("file:")).open("rb") as file:
+            return file.read(8)[4:] == b"ftyp"
+    except (OSError, ValueError):
+        return False
 
 
 def reason_of(error: BaseException) -> str:

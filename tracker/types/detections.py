@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tracker.errors import DetectionsError
+from tracker.errors import DetectionsError, why
 from tracker.masks import Masks
 from tracker.types.frame import Panoptic
 
@@ -54,6 +54,23 @@ class Detections:
     looked: bool = True
     shed: tuple[str, ...] = ()
 
+    if TYPE_CHECKING:  # what may be given, and becomes what the fields say
+
+        def __init__(
+            self,
+            boxes: ArrayLike,
+            scores: ArrayLike,
+            labels: ArrayLike | None = None,
+            masks: Masks | None = None,
+            embeddings: ArrayLike | None = None,
+            panoptic: Panoptic | None = None,
+            centres: ArrayLike | None = None,
+            offsets: ArrayLike | None = None,
+            track_ids: ArrayLike | None = None,
+            looked: bool = True,
+            shed: tuple[str, ...] = (),
+        ) -> None: ...
+
     def __post_init__(self) -> None:
         boxes = _numbers("boxes", self.boxes, np.float32)
         if boxes.size == 0:
@@ -72,7 +89,8 @@ class Detections:
         if len(inverted):
             row = int(inverted[0])
             raise DetectionsError(
-                f"expected boxes x1 y1 x2 y2 with x2 >= x1 and y2 >= y1, got {boxes[row]} at row {row}"
+                f"expected boxes x1 y1 x2 y2 with x2 >= x1 and y2 >= y1, got {boxes[row]} at row {row}; "
+                "where these are x y width height, add x and y to the last two"
             )
         if n and int(labels.min()) < 0:
             row = int(labels.argmin())
@@ -130,7 +148,7 @@ class Detections:
                 f"expected rows of shape (N, 5) or (N, 6): x1 y1 x2 y2 score [class], got {data.shape}"
             )
         labels = data[:, 5] if data.shape[1] == 6 else np.zeros(len(data))
-        return cls(data[:, :4], data[:, 4], labels)  # type: ignore[arg-type]
+        return cls(data[:, :4], data[:, 4], labels)
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -163,11 +181,15 @@ def _numbers(name: str, values: Any, dtype: type[_T]) -> NDArray[_T]:
     """`values` as a contiguous, writable array of `dtype`; the same object where it already is one."""
     try:
         given = np.asarray(values)
-        if given.dtype.kind not in "iufb":
-            raise TypeError
-    except (TypeError, ValueError):
-        what = getattr(values, "dtype", type(values).__name__)
+    except (TypeError, ValueError, RuntimeError) as error:  # ragged lists; tensors on a GPU or with a gradient
+        what = f"{type(values).__name__} ({why(error)})"
         raise DetectionsError(f"expected {name} as {np.dtype(dtype)} numbers, got {what}") from None
+    if given.dtype.kind in "SU":
+        hint = "; names belong in class_names, labels are their indices" if name == "labels" else ""
+        raise DetectionsError(f"expected {name} as {np.dtype(dtype)} numbers, got text{hint}")
+    if given.dtype.kind not in "iufb":
+        what = "None" if values is None else f"{type(values).__name__} of {given.dtype}"
+        raise DetectionsError(f"expected {name} as {np.dtype(dtype)} numbers, got {what}")
     if np.issubdtype(dtype, np.integer) and given.dtype.kind == "f":
         broken = given[given != np.trunc(given)]
         if broken.size:

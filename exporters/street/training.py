@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from exporters.network import HEAD_STRIDE, VECTOR, Maps, StreetNet
 from exporters.optimisation import faster_in_bfloat16, made_ahead, optimise
 from exporters.scenes import MOMENTS, Pool, Sample, cut_sample, draw_light
-from exporters.warm_start import calibrate, load_weights
+from exporters.street.network import HEAD_STRIDE, VECTOR, Maps, StreetNet
+from exporters.street.warm_start import calibrate, load_weights
 
 MEAN, STD = 127.5, 63.75  # of every channel; the card says the same in its own terms
 FIRST_THING = 5  # person, car: the last classes of the street

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import pickle
 import tempfile
 import time
 from dataclasses import replace
@@ -20,17 +19,18 @@ import torch
 from numpy.typing import NDArray
 
 from exporters import delivery
+from exporters.checkpoint import load_state, read_checkpoint
 from exporters.delivery import draft_file, say
-from exporters.network import Maps, StreetNet
 from exporters.parity import check_parity
-from exporters.quality import measure, validation_moments
 from exporters.scenes import MOMENTS, fill_pool
+from exporters.street.network import Maps, StreetNet
+from exporters.street.training import MEAN, STD, Recipe, train
+from exporters.street.validation import measure, validation_moments
+from exporters.street.warm_start import load_weights
 from exporters.tracing import trace_graph
-from exporters.training import MEAN, STD, Recipe, train
-from exporters.warm_start import load_weights
 from tracker.errors import ConfigError
+from tracker.models import open_model
 from tracker.models.card import ImageInput, ModelCard, write_card
-from tracker.models.model import open_model
 from tracker.models.panoptic_video import PanopticVideoNet
 from tracker.sources.street import STREET_CLASSES
 
@@ -64,36 +64,57 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace, command: str) -> int:
     """Make the file; `command` is what the user typed, for the card."""
-    if arguments.train == (arguments.checkpoint is not None):
-        raise ConfigError("give either --train or --checkpoint FILE")
-    counts = (arguments.frames, arguments.threads, 1 if arguments.steps is None else arguments.steps)
-    if arguments.minutes <= 0 or min(counts) < 1 or not 0 <= arguments.seed < 1000:
-        raise ConfigError("expected --minutes > 0, --steps, --frames and --threads >= 1, and --seed in 0..999")
-    if arguments.start is not None and not arguments.train:
-        raise ConfigError("--start says where --train begins; give both")
-    recipe = Recipe(
-        minutes=arguments.minutes, steps=arguments.steps, seed=arguments.seed, threads=arguments.threads,
-        start=arguments.start,
-    )  # fmt: skip
-    if arguments.start is not None:
-        load_weights(StreetNet(len(STREET_CLASSES)), arguments.start)  # a wrong file is found before all the rendering
+    recipe = read_recipe(arguments)
     if arguments.train:
         with tempfile.TemporaryDirectory(prefix="street-") as folder:
             network = train_on_streets(recipe, arguments.frames, arguments.cache or Path(folder))
         source = SOURCE.format(command=command)
     else:
-        network = StreetNet(len(STREET_CLASSES))
-        try:
-            network.load_state_dict(torch.load(arguments.checkpoint, weights_only=True))
-        except (OSError, RuntimeError, KeyError, pickle.UnpicklingError) as reason:
-            why = str(reason).splitlines()[0]
-            raise ConfigError(f"{arguments.checkpoint} does not hold the weights of a StreetNet: {why}") from None
-        source = f"exported by `{command}`"
+        network, source = load_network(arguments.checkpoint), f"exported by `{command}`"
     if arguments.save_checkpoint is not None:
         torch.save(network.state_dict(), arguments.save_checkpoint)
     figures = write_model(network, recipe, arguments.output, source)
     say(f"{arguments.output}: {arguments.output.stat().st_size} bytes, on held-out streets {figures}")
     return 0
+
+
+def read_recipe(arguments: argparse.Namespace) -> Recipe:
+    """What was typed, checked before minutes go by.
+
+    Raises:
+        ConfigError: numbers that make no sense, or flags that contradict each other.
+        ModelError: `--start` is not a file to start from.
+    """
+    if arguments.train == (arguments.checkpoint is not None):
+        raise ConfigError("give either --train or --checkpoint FILE")
+    if arguments.start is not None and not arguments.train:
+        raise ConfigError("--start says where --train begins; give both")
+    counts = (arguments.frames, arguments.threads, 1 if arguments.steps is None else arguments.steps)
+    if arguments.minutes <= 0 or min(counts) < 1 or not 0 <= arguments.seed < 1000:
+        raise ConfigError("expected --minutes > 0, --steps, --frames and --threads >= 1, and --seed in 0..999")
+    if arguments.start is not None:
+        load_weights(StreetNet(len(STREET_CLASSES)), arguments.start)
+    return Recipe(
+        minutes=arguments.minutes, steps=arguments.steps, seed=arguments.seed, threads=arguments.threads,
+        start=arguments.start,
+    )  # fmt: skip
+
+
+def load_network(path: Path) -> StreetNet:
+    """The network whose weights `--save-checkpoint` kept.
+
+    Raises:
+        ConfigError: no such file, or tensors that are missing, unknown or of another shape: all are named.
+    """
+    state, _ = read_checkpoint(path)
+    network = StreetNet(len(STREET_CLASSES))
+    if not isinstance(state, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
+        raise ConfigError(f"expected a dict of tensors in {path}, as --save-checkpoint writes it")
+    try:
+        load_state(state, network)
+    except ConfigError as reason:
+        raise ConfigError(f"{path} does not hold the weights of a StreetNet: {reason}") from None
+    return network
 
 
 def train_on_streets(recipe: Recipe, frames: int, cache: Path) -> StreetNet:

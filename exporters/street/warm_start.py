@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from exporters.network import StreetNet
+from exporters.street.network import StreetNet
 from tracker.errors import ModelError
 
 
