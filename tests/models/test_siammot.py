@@ -171,6 +171,14 @@ def test_speeds_are_averaged_first_and_then_corrected() -> None:
     assert again.tolist() == [[0, 0]] and steps.tolist() == [0], "two pictures of one moment say nothing of a speed"
 
 
+def test_a_track_is_forgotten_with_its_last_row(network: SiamMot) -> None:
+    """It is found once more, too weakly to come back, in the frame in which its time is over."""
+    tracks = follow(network, scene(4, hidden=(2,)), max_coast_frames=1, resume_score=0.999)[-1]
+    row = tracks.ids.tolist().index(1)
+    assert tracks.source[row] >= 0 and tracks.misses[row] == 2 and 1 not in tracks.confirmed.ids
+    assert 1 not in network.memory.ids
+
+
 def test_classes_stay_with_their_tracks(network: SiamMot) -> None:
     """A blue track's row has the blue score, though the box head's rows are not sorted by class."""
     network(scene(1)[0])

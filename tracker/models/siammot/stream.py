@@ -164,8 +164,9 @@ class SiamMot:
         """
         if self._last is None or not np.array_equal(tracks.detections.boxes, self._last.boxes):
             raise DetectionsError("expected the tracks of this network's last detections; update the tracker with them")
-        seen = (tracks.states != TrackState.COASTING) & (tracks.source >= 0)
-        searched = ~seen & ((tracks.misses <= search_frames) | (search_frames == 0))
+        over = (tracks.states == TrackState.TENTATIVE) & (tracks.misses > 0)  # a last row, too weak to bring it back
+        seen = (tracks.states != TrackState.COASTING) & (tracks.source >= 0) & ~over
+        searched = ~seen & ~over & ((tracks.misses <= search_frames) | (search_frames == 0))
         old = self.memory
         kept = np.flatnonzero(np.isin(old.ids, tracks.ids[searched]))
         boxes = self._rows[tracks.source[seen]]
