@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.flags import at_least_one, frame_size
 from bench.markdown import table
 from bench.result import BenchError, Row
 from tracker.evaluation import METRICS, Objects, compare_boxes
@@ -86,8 +87,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model", type=Path, nargs="+", default=MODELS, metavar="FOLDER",
         help="SiamMOTs that know the street's people and cars, one for each head (default: those of the tests)",
     )  # fmt: skip
-    parser.add_argument("--seeds", type=int, default=10, help="streets (default %(default)s)")
-    parser.add_argument("--frames", type=int, default=200, help="of each street (default %(default)s)")
+    parser.add_argument("--seeds", type=at_least_one, default=10, help="streets (default %(default)s)")
+    parser.add_argument("--frames", type=at_least_one, default=200, help="of each street (default %(default)s)")
     parser.add_argument(
         "--fps", type=float, nargs="+", default=[10.0, 5.0], help="frames per second of a street (default %(default)s)"
     )
@@ -95,7 +96,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--shake", type=float, nargs="+", default=[0.0, 20.0], metavar="PX",
         help="how far the camera shakes, each with every --fps (default %(default)s)",
     )  # fmt: skip
-    parser.add_argument("--size", default="960x540", metavar="WxH", help="of a frame (default %(default)s)")
+    parser.add_argument(
+        "--size", type=frame_size, default=(960, 540), metavar="WxH", help="of a frame (default 960x540)"
+    )
     parser.add_argument(
         "--birth-score", type=float, default=0.9, help="of every system, see bench/README.md (default %(default)s)"
     )
@@ -107,10 +110,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> tuple[list[Row], list[str]]:
     """Measure; returns rows and notes."""
-    try:
-        width, height = (int(side) for side in arguments.size.split("x"))
-    except ValueError:
-        raise BenchError(f"expected a size as 960x540, got {arguments.size!r}") from None
     models = [open_set(folder, arguments.device) for folder in arguments.model]
     chosen = [each for each in CONTENDERS if find_model(each, models) is not None]
     absent = [each.name for each in CONTENDERS if each not in chosen]
@@ -122,7 +121,7 @@ def execute(arguments: argparse.Namespace) -> tuple[list[Row], list[str]]:
         for k in range(arguments.seeds):
             print(f"{mode}, street {k + 1} of {arguments.seeds} ...", file=sys.stderr, flush=True)
             street = Street(
-                seed=FIRST_SEED + k, objects=8 + k, size=(width, height), frames=arguments.frames, fps=fps, shake=shake
+                seed=FIRST_SEED + k, objects=8 + k, size=arguments.size, frames=arguments.frames, fps=fps, shake=shake
             )
             moves.append(judge(map(street.render, range(len(street))), fps, models, entries))
         rows += [entry.row(mode, arguments.seeds, arguments.frames) for entry in entries]

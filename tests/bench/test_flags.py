@@ -33,6 +33,7 @@ def test_what_does_not(kind: Callable[[str], object], texts: tuple[str, ...], me
     [
         ["videos", "--source", "a", "--model", "b", "--every", "0"],
         ["streets", "--size", "big"],
+        ["fast", "--seeds", "0"],
         ["kernels", "--rounds", "0"],
         ["postprocess", "--sizes", "961"],
         ["masks", "--repeats", "0"],

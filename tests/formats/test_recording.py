@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tests.patience import PATIENCE_S
 from tests.sinks.scenes import CROWD, frame, tracks
@@ -99,7 +100,7 @@ def test_whatever_detections_learn_to_hold_is_recorded() -> None:
                     assert module.STRUCTS[part.__name__] is part
                     check(part)
                 else:
-                    assert part in plain or typing.get_origin(part) is np.ndarray, part
+                    assert part in plain or typing.get_origin(part) in (np.ndarray, NDArray), part
 
     check(Detections)
 

@@ -142,6 +142,6 @@ def test_results_with_faults(folder, tmp_path):
     path.write_text('[{"video_id": 1, "category_id": 1, "score": NaN, "segmentations": []}]')
     with pytest.raises(FormatError, match="finite score"):
         read_results(path)
-    path.write_text('[\n{"a": 1},\n]')
+    path.write_text('[\n{"a": 1},\nx]')
     with pytest.raises(FormatError, match=r"r\.json, line 3: not JSON"):
         read_results(path)
