@@ -451,7 +451,8 @@ def test_an_interrupt_closes_every_sink() -> None:
         streams.add(str(k), stream(File(1000), sink))
     with pytest.raises(KeyboardInterrupt):
         streams.run(stop=stop)
-    assert all(sink.closed == 1 and sink.seen == list(range(len(sink.seen))) for sink in sinks)
+    until(lambda: all(sink.closed == 1 for sink in sinks))
+    assert all(sink.seen == list(range(len(sink.seen))) for sink in sinks)
 
 
 def test_bad_batch_size() -> None:

@@ -9,9 +9,11 @@ from functools import partial
 from typing import Any, NoReturn
 
 from tracker.cli.config import add_flags, load
-from tracker.cli.guidance import GuidanceConfig, loop_network
+from tracker.cli.guidance import GuidanceConfig
+from tracker.cli.network import NetworkConfig
+from tracker.cli.opening import check_model, loop_network, open_network, open_tracker, side_networks
 from tracker.cli.rehearsal import rehearse
-from tracker.cli.run import NetworkConfig, RunConfig, check_model, open_network, open_tracker, side_networks
+from tracker.cli.run_config import RunConfig
 from tracker.cli.state import StateFile
 from tracker.errors import ConfigError
 from tracker.pipeline import detect, every, own_network

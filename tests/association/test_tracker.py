@@ -170,8 +170,24 @@ def test_wrong_input_is_refused():
     for rate in (0, -1, np.nan, np.inf, "30", True):
         with pytest.raises(ConfigError, match="frame_rate"):
             Tracker(plan("sort"), rate)
-    with pytest.raises(ConfigError, match="class_names as a list of names, got the text 'person'"):
-        create("sort", class_names="person")
+
+
+@pytest.mark.parametrize(
+    "names", [("person", "car"), ["person", "car"], {0: "person", 1: "car"}, np.array(["person", "car"])]
+)
+def test_class_names_are_a_list_or_count_from_0(names):
+    assert create("sort", class_names=names).class_names == ("person", "car")
+
+
+@pytest.mark.parametrize(
+    "names",
+    ["person", None, 3, [1, 2], {"person"}, {1: "person"}, {1: "a", 0: "b"}, {"person": 0}, {0: None}, b"person"],
+)
+def test_other_class_names_are_refused(names):
+    with pytest.raises(
+        ConfigError, match=r"expected class_names as a list of texts, or a mapping from 0, 1, 2 \.\.\. to"
+    ):
+        create("sort", class_names=names)
 
 
 def test_a_picture_is_no_frame_and_milliseconds_are_no_seconds():

@@ -297,6 +297,15 @@ def test_ground_truth_of_an_unknown_class_is_refused(mot17: Path, capsys: pytest
     assert "expected class 1 to 13 in column 8 of ground truth, got 14" in capsys.readouterr().err
 
 
+def test_ground_truth_of_mot15_says_how_it_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for folder, row in (("gt", "1,1,10,10,5,5,1,-4.1554,2.5,0"), ("pred", "1,1,10,10,5,5,1,-1,-1,-1")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "KITTI-13.txt").write_text(row + "\n")
+    assert evaluate(tmp_path) == 2
+    assert capsys.readouterr().err.endswith(", got -4.1554; MOT15 files have no classes: --format mot15\n")
+    assert evaluate(tmp_path, "--format", "mot15") == 0
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [

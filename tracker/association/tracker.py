@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from numpy import empty, uint8
@@ -108,19 +108,37 @@ class Clock:
             setattr(self, name, value)
 
 
+def _names(given: object) -> tuple[str, ...]:
+    """Names of classes in the order of their numbers, of a list or a mapping.
+
+    Raises:
+        ConfigError: anything else, as one text or numbers that do not count from 0.
+    """
+    if isinstance(given, Mapping):
+        listed = list(given.values()) if list(given) == list(range(len(given))) else None
+    else:
+        listed = list(given) if isinstance(given, Iterable) and not isinstance(given, str | set | frozenset) else None
+    if listed is None or not all(isinstance(name, str) for name in listed):
+        raise ConfigError(
+            f"expected class_names as a list of texts, or a mapping from 0, 1, 2 ... to them, got {given!r}"
+        )
+    return tuple(listed)
+
+
 class Tracker:
     """Follows the objects of one stream. Ids count from 1, are never reused and belong to this instance.
 
     Args:
         plan: what tracker this is; `tracker.systems.create` has the published ones by name.
         frame_rate: nominal frames per second: the unit of velocities and noise, and the pace of unstamped frames.
-        class_names: the model's, for plans whose class rules name classes.
+        class_names: the model's, for plans whose class rules name classes: texts in the order of their numbers, or a
+            mapping from the numbers 0, 1, 2 ... to them.
         on_event: called with each `Event` (born, confirmed, lost, recovered, ended) at the end of the `update` or
             `reset` that it happens in, whose caller gets what it raises. Without it nothing is spent on events.
         explain: keep what `explain` needs, see `keep_explanations`.
 
     Raises:
-        ConfigError: a frame rate that is not a positive number; class names are missing.
+        ConfigError: a frame rate that is not a positive number; class names are missing, or no texts in order.
     """
 
     _SETTINGS = ("frame_rate", "class_names")  # arguments that travel in a snapshot beside the plan
@@ -129,18 +147,16 @@ class Tracker:
         self,
         plan: Plan,
         frame_rate: float = 30.0,
-        class_names: Sequence[str] = (),
+        class_names: Sequence[str] | Mapping[int, str] = (),
         *,
         on_event: Callable[[Event], object] | None = None,
         explain: bool = False,
     ) -> None:
         if isinstance(frame_rate, bool) or not isinstance(frame_rate, (int, float)) or not 0 < frame_rate < math.inf:
             raise ConfigError(f"expected frame_rate as frames per second above 0, got {frame_rate!r}")
-        if isinstance(class_names, str):
-            raise ConfigError(f"expected class_names as a list of names, got the text {class_names!r}")
         self.plan = plan
         self.frame_rate = float(frame_rate)
-        self.class_names = tuple(class_names)
+        self.class_names = _names(class_names)
         self._table = plan.encode(self.frame_rate, self.class_names)
         self._past = 1 if plan.looks_back else None
         self._on_event = on_event

@@ -18,6 +18,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from tracker.cli.overwriting import refuse_inputs
 from tracker.errors import ConfigError, FormatError, SinkError, why
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ def convert(
         raise ConfigError(f"{output} exists already; remove it or name another folder")
     if not as_folder and output.is_dir():
         raise ConfigError(f"{output} is a folder; name a file, as {output / ('out' + target.suffix)}")
+    refuse_inputs([output], _inputs(FORMATS[source_format], source, how))
     done = Done(output)
     progress = _Progress()
     try:
@@ -157,15 +159,31 @@ def find_sequences(form: Format, path: Path, how: Reading) -> Mapping[str, Calla
         return {path.stem if form.suffix else path.resolve().name: lambda: form.read(path, how)}
     if not path.is_dir():
         raise FormatError(f"nothing to read at {path}: no such file or folder")
-    if form.suffix:
-        paths = {p.stem: p for p in sorted(path.glob(f"*{form.suffix}"))}
-        if not paths and form.suffix == ".txt":
-            paths = {p.parts[len(path.parts)]: p for p in sorted([*path.glob("*/gt/gt.txt"), *path.glob("*/gt.txt")])}
-    else:
-        paths = {p.name: p for p in sorted(path.iterdir()) if _is_sequence(form, p)}
-    if not paths:
+    files = _files(form, path)
+    if not files:
         raise FormatError(f"nothing to read in {path}: expected {form.suffix or 'folders of .png'} files")
-    return {name: _reader(form, place, how) for name, place in paths.items()}
+    named = {file.parts[len(path.parts)]: file for file in files}  # SEQ/gt/gt.txt, SEQ.txt or the folder SEQ
+    return {name.removesuffix(form.suffix): _reader(form, file, how) for name, file in named.items()}
+
+
+def _files(form: Format, path: Path) -> list[Path]:
+    """Files, or for pictures folders, of the sequences that a path means."""
+    if path.is_file() or _is_sequence(form, path):
+        return [path]
+    if not form.suffix:
+        return [folder for folder in sorted(path.iterdir()) if _is_sequence(form, folder)]
+    beside = sorted(path.glob(f"*{form.suffix}"))
+    if beside or form.suffix != ".txt":
+        return beside
+    return sorted([*path.glob("*/gt/gt.txt"), *path.glob("*/gt.txt")])
+
+
+def _inputs(form: Format, path: Path, how: Reading) -> Iterator[Path]:
+    """Every file that a conversion reads."""
+    for file in _files(form, path):
+        yield from file.glob("*.png") if file.is_dir() else [file]
+    if how.truth is not None:
+        yield how.truth
 
 
 def _is_sequence(form: Format, path: Path) -> bool:

@@ -11,8 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tracker.cli.counting import totals
 from tracker.cli.opening import (
     check_model,
+    choose_fed,
     choose_looks,
     describe,
     loop_network,
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from tracker.cli.side_networks import SideNetworks
     from tracker.cli.state import StateFile
     from tracker.models import Model
+    from tracker.sinks.crossings import CrossingsSink
     from tracker.streams import Outcome, Stream
     from tracker.types import Frame, Tracks
 
@@ -87,12 +90,12 @@ def track_many(config: RunConfig, sources: Mapping[str, str]) -> int:
     progress = Progress(quiet=config.quiet)
     try:
         model = open_network(config)
-        kinds = [SINKS[name][0] for name, _ in choose_parts(config, has_masks=model.card.task != "detect")]
+        kinds = [SINKS[name][0] for name, _ in choose_fed(config, model)]
         glides = config.detect_every > 1 or config.deadline_ms is not None
         networks = side_networks(config)
         associator = open_tracker(config, model, networks, None)
         rehearse(associator, kinds, RunInfo(), glides=glides)
-        cast = _Cast(config, model, networks, progress, services)
+        cast = _Cast(config, sources, model, networks, progress, services)
         network = loop_network(model, config, associator.plan)
         streams = Streams(network, max_batch=config.max_batch, on_end=cast.end)
         with Interruption() as interruption:
@@ -109,7 +112,7 @@ def track_many(config: RunConfig, sources: Mapping[str, str]) -> int:
     if interruption.code:
         print(f"tracker: interrupted after {progress.frames} frames; the outputs are complete", file=sys.stderr)
         return interruption.code
-    _print_summary(outcomes, config)
+    _print_summary(outcomes, cast.counts, config)
     return 1 if failed else 0
 
 
@@ -117,9 +120,11 @@ class _Cast:
     """Opens every stream with what is its own, and hears of its end; called in the threads of the streams."""
 
     def __init__(
-        self, config: RunConfig, model: Model, networks: SideNetworks, progress: Progress, services: Services
-    ) -> None:
-        self._config, self._model, self._networks = config, model, networks
+        self, config: RunConfig, sources: Mapping[str, str], model: Model, networks: SideNetworks, progress: Progress,
+        services: Services,
+    ) -> None:  # fmt: skip
+        self.counts: dict[str, CrossingsSink] = {}
+        self._config, self._sources, self._model, self._networks = config, sources, model, networks
         self._progress, self._services = progress, services
         self._lock = threading.Lock()
         self._states: dict[str, StateFile] = {}
@@ -135,18 +140,21 @@ class _Cast:
         try:
             associator = open_tracker(config, self._model, self._networks, source.fps)
             info = describe(config, source, self._model, name)
-            parts = choose_parts(config, has_masks=self._model.card.task != "detect")
+            parts = choose_fed(config, self._model)
             state = None if config.state is None else StateFile(config.state, associator, live=source.live)
             resumed = state is not None and state.resumed
             look = choose_looks(config, associator, self._model, source)
             channel, watching = self._services.join(info, source, associator.plan)
             channel.deadline = associator.deadline
-            sinks = open_outputs(config, info, self._model, associator, parts, resumed=resumed)
+            sources = self._sources.values()
+            sinks, counts = open_outputs(config, info, self._model, associator, parts, sources, resumed=resumed)
         except BaseException:
             source.close()
             raise
         if state is not None:
             self._states[name] = state
+        if counts is not None:
+            self.counts[name] = counts
 
         def on_frame(frame: Frame, tracks: Tracks) -> None:
             with self._lock:
@@ -180,8 +188,8 @@ def _own(config: RunConfig, name: str) -> RunConfig:
     )
 
 
-def _print_summary(outcomes: Mapping[str, Outcome], config: RunConfig) -> None:
-    """One line for each stream; on stderr where stdout carries the results."""
+def _print_summary(outcomes: Mapping[str, Outcome], counts: Mapping[str, CrossingsSink], config: RunConfig) -> None:
+    """One line for each stream, and for what was counted there; on stderr where stdout carries the results."""
     if config.quiet:
         return
     width = max(12, *(len(name) for name in outcomes)) + 2
@@ -197,4 +205,6 @@ def _print_summary(outcomes: Mapping[str, Outcome], config: RunConfig) -> None:
             f"{latency.p50:>13.2f}{latency.p99:>9.2f}"
         )
     lines.append("latency: age of a live stream's results, of a file's frames from reading to writing")
+    for name, counted in sorted(counts.items()):
+        lines += totals(config.places, counted.counts, name)
     print("\n".join(lines), file=sys.stderr if config.output == "-" else sys.stdout)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tracker.cli.guidance import check_needs, guide, refuse_looks
 from tracker.cli.models import pull_named
-from tracker.cli.outputs import Parts, open_sinks
+from tracker.cli.outputs import Outputs, Parts, check_outputs, choose_parts, open_sinks, paths_of
+from tracker.cli.overwriting import files_of
 from tracker.cli.siammot import frames_between, own_graphs, own_motion
 from tracker.errors import ConfigError, SourceError
 
@@ -143,18 +144,41 @@ def describe(config: RunConfig, source: Source, model: Model, stream: str = "") 
     )  # fmt: skip
 
 
+def choose_fed(config: RunConfig, model: Model) -> Parts:
+    """Every output that a config asks for, and that the model can feed.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    task = model.card.task
+    return choose_parts(config, has_masks=task != "detect", has_classes=task not in ("detect", "segment"))
+
+
+def written(config: RunConfig, parts: Parts) -> list[str]:
+    """Files and folders that `open_outputs` makes."""
+    return paths_of(parts, config) + ([config.record] if config.record else [])
+
+
 def open_outputs(
-    config: RunConfig, info: RunInfo, model: Model, associator: Guided, parts: Parts, *, resumed: bool
-) -> list[pipeline.Sink]:
-    """Every output of a stream, the recording first; what an earlier run left is kept where this one goes on."""
+    config: RunConfig, info: RunInfo, model: Model, associator: Guided, parts: Parts, sources: Iterable[str],
+    *, resumed: bool,
+) -> Outputs:  # fmt: skip
+    """Every output of a stream, the recording first; what an earlier run left is kept where this one goes on.
+
+    Raises:
+        ConfigError: an output is a file of one of the run's `sources`; nothing was touched.
+    """
     from tracker.cli.state import set_aside
 
+    paths = written(config, parts)
+    check_outputs(paths, (file for source in sources for file in files_of(source)), info, config)
     if resumed:
-        set_aside([path for _, path in parts if path != "-"] + ([config.record] if config.record else []))
+        set_aside(path for path in paths if path != "-")
     with contextlib.ExitStack() as stack:
-        sinks = [*_open_recorder(config, info, model, stack), *open_sinks(parts, info, config, associator.plan)]
+        recorders = _open_recorder(config, info, model, stack)
+        sinks, counts = open_sinks(parts, info, config, associator.plan)
         stack.pop_all()  # the run closes them
-    return sinks
+    return Outputs([*recorders, *sinks], counts)
 
 
 def _open_recorder(config: RunConfig, info: RunInfo, model: Model, stack: contextlib.ExitStack) -> list[pipeline.Sink]:

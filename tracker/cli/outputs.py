@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tracker.cli.config import option
+from tracker.cli.counting import Points, check_places, counts_path, open_counts, parse_places, totals
+from tracker.cli.overwriting import refuse_inputs
 from tracker.errors import ConfigError
 
 if TYPE_CHECKING:
+    from tracker import pipeline
     from tracker.association import Plan
     from tracker.pipeline import Report
     from tracker.sinks import RunInfo, Sink
+    from tracker.sinks.crossings import CrossingsSink
     from tracker.sinks.length import LengthEvent, LengthFilter
 
 PAINTERS = ("video",)
@@ -39,6 +43,12 @@ class OutputConfig:
         "where",
         metavar="LIST",
     )
+    count: dict[str, Any] = option(
+        {},
+        "count who crosses a line (two points, source pixels) or enters and leaves a zone (three or more), in "
+        "counts.jsonl; a track stands where its box ends below; may be repeated",
+        metavar="NAME=X,Y,X,Y[,...]",
+    )
     min_length: int = option(1, "leave out tracks of fewer detections than this", parse=int, metavar="N")
     min_length_policy: str = option(
         "retract",
@@ -59,15 +69,40 @@ class OutputConfig:
             raise ConfigError(f"min_length must be at least 1, got {self.min_length}")
         if self.min_length_lag is not None and (self.min_length_policy != "delay" or self.min_length_lag < 0):
             raise ConfigError("min_length_lag must be 0 or more, and needs the policy delay")
+        parse_places(self.count)
+
+    @property
+    def places(self) -> dict[str, Points]:
+        """Points of every line and zone of --count."""
+        return parse_places(self.count)
 
 
-def choose_parts(config: OutputConfig, *, has_masks: bool, has_images: bool = True) -> Parts:
+class Outputs(NamedTuple):
+    """Everything that a run writes.
+
+    Attributes:
+        sinks: to be fed with every frame.
+        counts: the one among them, perhaps behind a filter, that counts; None where nothing is to be counted.
+    """
+
+    sinks: list[pipeline.Sink]
+    counts: CrossingsSink | None
+
+
+def choose_parts(config: OutputConfig, *, has_masks: bool, has_images: bool = True, has_classes: bool = True) -> Parts:
     """Every output that a config asks for; by default all sinks that can be fed.
 
+    Args:
+        config: says which.
+        has_masks: detections have masks.
+        has_images: frames have their images.
+        has_classes: a panoptic picture says the class of every pixel.
+
     Raises:
-        ConfigError: an unknown output, or a painter without images.
+        ConfigError: an unknown output, or one that asks for what there is not.
     """
     from tracker.sinks import SINKS
+    from tracker.sinks.dataset import KittiStepSink
 
     if config.output == "-":
         return [("jsonl", "-")]
@@ -83,25 +118,58 @@ def choose_parts(config: OutputConfig, *, has_masks: bool, has_images: bool = Tr
             raise ConfigError(f"cannot save {name!r}; known outputs are {', '.join(SINKS)}")
         if name in PAINTERS and not has_images:
             raise ConfigError(f"cannot save {name}: a recording holds no images; add --source with the run's video")
+        if issubclass(SINKS[name][0], KittiStepSink) and not has_classes:
+            raise ConfigError(
+                f"cannot save {name}: it needs a class for every pixel, and this model gives only objects; put a "
+                "semantic network behind a segmenter's with --stuff, or take a panoptic model"
+            )
+        if SINKS[name][0].needs_masks and not has_masks:
+            raise ConfigError(f"cannot save {name}: it needs masks, and this model gives boxes only; use a segmenter")
         parts.append((name, path if equals else str(Path(config.output) / SINKS[name][1])))
     return parts
 
 
-def open_sinks(parts: Parts, info: RunInfo, config: OutputConfig, plan: Plan) -> list[Sink]:
-    """Create all outputs, or none: an error closes those that were open already."""
-    from tracker.sinks import SINKS, EventsSink
+def paths_of(parts: Parts, config: OutputConfig) -> list[str]:
+    """Files and folders that `open_sinks` makes."""
+    return [path for _, path in parts] + ([counts_path(config.output)] if config.count else [])
 
-    sinks: list[Sink] = []
+
+def check_outputs(paths: Sequence[str], inputs: Iterable[str | Path], info: RunInfo, config: OutputConfig) -> None:
+    """What can be said against outputs before the first of them is touched.
+
+    Raises:
+        ConfigError: one of them is read too, or there is something to count outside the picture.
+    """
+    refuse_inputs(paths, inputs)
+    check_places(config.places, info.size)
+
+
+def open_sinks(parts: Parts, info: RunInfo, config: OutputConfig, plan: Plan) -> Outputs:
+    """Create all outputs, or none: an error closes those that were open already."""
+    from tracker.sinks import SINKS, EventsSink, VideoSink
+
+    sinks: list[pipeline.Sink] = []
+    counts: CrossingsSink | None = None
     try:
+        if config.count:
+            path = counts_path(config.output)
+            counts = open_counts(path, info, config.places)
+            sinks.append(limit_length(counts, config, "counts", live=path == "-"))  # first: the video shows the counts
         for name, path in parts:
             kind = SINKS[name][0]
-            sink = EventsSink(path, info, plan=plan) if kind is EventsSink else kind(path, info)
+            sink: Sink
+            if issubclass(kind, EventsSink):
+                sink = kind(path, info, plan=plan)
+            elif issubclass(kind, VideoSink):
+                sink = kind(path, info, counts=counts)
+            else:
+                sink = kind(path, info)
             sinks.append(limit_length(sink, config, name, live=path == "-"))
     except BaseException:
-        for sink in sinks:
-            sink.close()
+        for opened in sinks:
+            opened.close()
         raise
-    return sinks
+    return Outputs(sinks, counts)
 
 
 def limit_length(sink: Sink, config: OutputConfig, name: str, *, live: bool) -> Sink:
@@ -138,7 +206,9 @@ def _event_writer() -> Callable[[LengthEvent], None]:
     return write
 
 
-def print_summary(report: Report, source: str, written: Sequence[str], config: OutputConfig) -> None:
+def print_summary(
+    report: Report, source: str, written: Sequence[str], config: OutputConfig, counts: CrossingsSink | None = None
+) -> None:
     """The short table that ends a run; on stderr where stdout carries the results."""
     if config.quiet:
         return
@@ -152,6 +222,8 @@ def print_summary(report: Report, source: str, written: Sequence[str], config: O
         if latency.count or not report.frames:
             row = (latency.p50, latency.p95, latency.p99, latency.max)
             lines.append(f"{name:<12}" + "".join(f"{value:>9.2f}" for value in row))
+    if counts is not None:
+        lines += totals(config.places, counts.counts)
     if written:
         lines.append("wrote " + (", ".join(path for path in written if path != "-") or "JSON lines"))
     print("\n".join(lines), file=sys.stderr if config.output == "-" else sys.stdout)

@@ -12,11 +12,13 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tracker.cli.config import add_flags, load, option
 from tracker.cli.guidance import GuidanceConfig, guide, refuse_looks
-from tracker.cli.outputs import OutputConfig, choose_parts, open_sinks, print_summary
+from tracker.cli.outputs import OutputConfig, check_outputs, choose_parts, open_sinks, paths_of, print_summary
+from tracker.cli.overwriting import files_of
 from tracker.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -79,7 +81,9 @@ def replay(config: ReplayConfig) -> int:
         check = _Check(recording, _images(config, stack), found_again=own and config.motion is None)
         associator.tracker.keep_explanations(asked is not None)
         rehearse(associator, [SINKS[name][0] for name, _ in parts], info)
-        sinks = open_sinks(parts, info, config, associator.plan)
+        images = [] if config.source is None else files_of(config.source)
+        check_outputs(paths_of(parts, config), [Path(config.recording), *images], info, config)
+        sinks, counts = open_sinks(parts, info, config, associator.plan)
         progress.start(min(len(recording), config.max_frames or sys.maxsize))
 
         def on_frame(frame: Frame, tracks: Tracks) -> None:
@@ -96,7 +100,7 @@ def replay(config: ReplayConfig) -> int:
             progress.close()
             print(f"tracker: interrupted after {report.frames} frames; the outputs are complete", file=sys.stderr)
             return interruption.code
-    print_summary(report, config.recording, [path for _, path in parts], config)
+    print_summary(report, config.recording, paths_of(parts, config), config, counts)
     _print_verdict(config, recording, check.first_other if own else None, own=own)
     if asked is not None:
         if not explanations:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from tracker.cli.config import add_flags, load
 from tracker.cli.opening import (
     check_model,
+    choose_fed,
     choose_looks,
     describe,
     loop_network,
@@ -26,6 +27,7 @@ from tracker.cli.opening import (
     open_outputs,
     open_tracker,
     side_networks,
+    written,
 )
 from tracker.cli.outputs import choose_parts, limit_length, print_summary
 from tracker.cli.run_config import RunConfig
@@ -83,7 +85,7 @@ def track(config: RunConfig) -> int:
         network = loop_network(model, config, associator.plan)
         info = describe(config, source, model)
         window = _open_window(info, config, stack) if config.show else None
-        parts = choose_parts(config, has_masks=model.card.task != "detect")
+        parts = choose_fed(config, model)
         glides = config.detect_every > 1 or config.deadline_ms is not None
         rehearse(associator, [SINKS[name][0] for name, _ in parts], info, glides=glides)
         look, overlap = choose_looks(config, associator, model, source), config.overlap
@@ -92,7 +94,8 @@ def track(config: RunConfig) -> int:
         state = None if config.state is None else StateFile(config.state, associator, live=source.live)
         channel, watching = services.join(info, source, associator.plan)
         channel.deadline = associator.deadline
-        sinks = open_outputs(config, info, model, associator, parts, resumed=state is not None and state.resumed)
+        resumed = state is not None and state.resumed
+        sinks, counts = open_outputs(config, info, model, associator, parts, [config.source], resumed=resumed)
         progress.start(config.max_frames or source.length, channel)
 
         def on_frame(frame: Frame, tracks: Tracks) -> None:
@@ -114,7 +117,7 @@ def track(config: RunConfig) -> int:
             progress.close()
             print(f"tracker: interrupted after {report.frames} frames; the outputs are complete", file=sys.stderr)
             return interruption.code
-    print_summary(report, source.name, [path for _, path in parts] + ([config.record] if config.record else []), config)
+    print_summary(report, source.name, written(config, parts), config, counts)
     if associator.deadline is not None and not config.quiet:
         print(associator.deadline, file=sys.stderr)
     return 0

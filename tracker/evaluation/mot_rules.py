@@ -74,7 +74,8 @@ def check_truth(truth: MotRows, path: Path, benchmark: str) -> None:
     """
     if benchmark != "mot15":
         classes = truth.rest[:, 0]
-        _refuse(path, ~np.isin(classes, _CLASSES), classes, "class 1 to 13 in column 8 of ground truth")
+        hint = "; MOT15 files have no classes: --format mot15"
+        _refuse(path, ~np.isin(classes, _CLASSES), classes, "class 1 to 13 in column 8 of ground truth", hint)
     _refuse(path, truth.ids < 1, truth.ids, "an id from 1 in ground truth")
 
 
@@ -96,10 +97,12 @@ def _of_frames(rows: MotRows, begin: int, end: int) -> tuple[NDArray[np.int64], 
     return inside[order], objects
 
 
-def _refuse(path: Path, wrong: NDArray[np.bool_], values: NDArray[np.float64] | NDArray[np.int64], wanted: str) -> None:
+def _refuse(
+    path: Path, wrong: NDArray[np.bool_], values: NDArray[np.float64] | NDArray[np.int64], wanted: str, hint: str = ""
+) -> None:
     if wrong.any():
         row = int(wrong.argmax())
-        _fail_at(path, row, f"expected {wanted}, got {values[row]:g}")
+        _fail_at(path, row, f"expected {wanted}, got {values[row]:g}{hint}")
 
 
 def _fail_at(path: Path, row: int, reason: str) -> NoReturn:

@@ -259,7 +259,7 @@ class VisWriter:
         """Take one frame of the running video.
 
         Raises:
-            FormatError: a frame without masks.
+            FormatError: a frame without masks, or of another size than the video's first.
             ValueError: the writer is closed.
         """
         if self._closed:
@@ -267,7 +267,13 @@ class VisWriter:
         if frame.masks is None:
             raise FormatError(f"frame {frame.index} has boxes without masks")
         self._names = self._names or list(frame.names_of_all)
-        self._size = frame.masks.height, frame.masks.width
+        size = frame.masks.height, frame.masks.width
+        if self._length and size != self._size:
+            raise FormatError(
+                f"frame {frame.index} is {size[1]} x {size[0]} px, those before {self._size[1]} x {self._size[0]}: "
+                "YouTube-VIS has one size for a video; bring all to one size"
+            )
+        self._size = size
         self._length = frame.index + 1
         rles = frame.masks.to_rle()
         for row, (number, name) in enumerate(zip(frame.ids.tolist(), frame.names, strict=True)):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-
-import numpy as np
+from collections.abc import Sequence
 
 Box = Sequence[int]
 
@@ -29,24 +27,31 @@ def place_labels(
     Returns:
         (N,) left upper corners, in the picture wherever a label fits into it.
     """
-    taken = np.zeros((size[1] // _CELL + 1, size[0] // _CELL + 1), np.bool_)
+    taken = [0] * (size[1] // _CELL + 1)  # rows of squares; bit k is square k
 
-    def cells(x: int, y: int, width: int) -> tuple[slice, slice]:
-        return slice(y // _CELL, (y + height - 1) // _CELL + 1), slice(x // _CELL, (x + width - 1) // _CELL + 1)
+    def squares(x: int, y: int, width: int) -> tuple[range, int]:
+        rows = range(y // _CELL, min((y + height - 1) // _CELL + 1, len(taken)))
+        return rows, (1 << (x + width - 1) // _CELL + 1) - (1 << x // _CELL)
+
+    def free(x: int, y: int, width: int) -> bool:
+        rows, bits = squares(x, y, width)
+        return not any(taken[row] & bits for row in rows)
 
     corners = []
     for box, width in zip(boxes, widths, strict=True):
-        places = list(_places(box, width, height, size))
-        x, y = next((place for place in places if not taken[cells(*place, width)].any()), places[0])
-        taken[cells(x, y, width)] = True
+        places = _places(box, width, height, size)
+        x, y = next((place for place in places if free(*place, width)), places[0])
+        rows, bits = squares(x, y, width)
+        for row in rows:
+            taken[row] |= bits
         corners.append((x, y))
     return corners
 
 
-def _places(box: Box, width: int, height: int, size: tuple[int, int]) -> Iterator[tuple[int, int]]:
+def _places(box: Box, width: int, height: int, size: tuple[int, int]) -> list[tuple[int, int]]:
     """Where a box's label may stand, the best first; at least one place."""
     x0, y0, x1, y1 = box
     right, bottom = max(size[0] - width, 0), max(size[1] - height, 0)
     columns = [min(max(x, 0), right) for x in (x0, x1 - width)]
     rows = [y for y in (y0 - height, y1, y0) if 0 <= y <= bottom]
-    return ((x, y) for y in rows or [min(max(y0, 0), bottom)] for x in columns)
+    return [(x, y) for y in rows or [min(max(y0, 0), bottom)] for x in columns]

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker.masks import Masks
+from tracker.sinks.crossings import CrossingsSink
 from tracker.sinks.labels import place_labels
 from tracker.sinks.run_info import RunInfo
 from tracker.types import Frame, Panoptic, Tracks
@@ -33,7 +34,9 @@ _STUFF = {
     "fence": (190, 153, 153), "pole": (153, 153, 153), "traffic light": (250, 170, 30), "traffic sign": (220, 220, 0),
     "vegetation": (107, 142, 35), "terrain": (152, 251, 152), "sky": (70, 130, 180),
 }  # fmt: skip
+_FAR = 16000  # pixels; OpenCV draws with 16 bits
 _SMOOTH = 0.8  # pixels that an outline may be off the mask's edge; fewer corners are drawn faster
+_PLACE = (255, 255, 255)  # colour of lines and zones that count
 _AGES, _FADES = np.array([1, 2 / 3, 1 / 3]), (0.3, 0.6, 0.9)  # opacity of a trail's thirds, the oldest first
 
 
@@ -77,9 +80,15 @@ def class_colours(names: Sequence[str]) -> NDArray[np.uint8]:
 
 
 class Overlay:
-    """Paints frame after frame of one stream; it remembers where tracks were, as long as they live."""
+    """Paints frame after frame of one stream; it remembers where tracks were, as long as they live.
 
-    def __init__(self, info: RunInfo, style: OverlayStyle | None = None) -> None:
+    Args:
+        info: about the run.
+        style: how to paint.
+        counts: has lines and zones to paint, and how often something happened there by now.
+    """
+
+    def __init__(self, info: RunInfo, style: OverlayStyle | None = None, counts: CrossingsSink | None = None) -> None:
         import cv2
 
         self._cv2 = cv2
@@ -87,6 +96,7 @@ class Overlay:
         self._style = style or OverlayStyle()
         self._trails: dict[int, deque[tuple[float, int, int]]] = {}
         self._class_colours = class_colours(info.class_names)
+        self._counts = counts
 
     def paint(self, frame: Frame, tracks: Tracks) -> NDArray[np.uint8]:
         """A copy of the frame's image with its confirmed tracks (and, if the style says so, coasting ones).
@@ -113,8 +123,24 @@ class Overlay:
             self._cv2.rectangle(image, _point(box[:2]), _point(box[2:] - 1), colour, frame_line)
         names = map(self._info.class_name, seen.labels.tolist())
         texts = [f"{track_id} {name}" for track_id, name in zip(seen.ids.tolist(), names, strict=True)]
+        if self._counts is not None:
+            places = self._paint_places(image, self._counts, thickness)
+            texts = [*places, *texts]  # in this order: those of places stay where they are
+            boxes = np.concatenate([np.array(list(places.values())), boxes])
+            colours = [_PLACE] * len(places) + colours
         self._paint_labels(image, texts, boxes, colours, short)
         return image
+
+    def _paint_places(self, image: NDArray[Any], counts: CrossingsSink, thickness: int) -> dict[str, list[int]]:
+        """Lines and zones; returns the text of each with the box (x0, y0, x1, y1) that the text belongs to."""
+        texts = {}
+        for name, points in (*counts.lines.items(), *counts.zones.items()):
+            path = np.clip(np.rint(points), -_FAR, _FAR).astype(np.int32)
+            self._cv2.polylines(image, [path], name in counts.zones, _PLACE, thickness, self._cv2.LINE_AA)
+            events = {"in": "entered", "out": "exited"} if name in counts.zones else {"L": "to_left", "R": "to_right"}
+            text = " ".join([name, *(f"{short} {counts.counts[name, event]}" for short, event in events.items())])
+            texts[text] = [*path.min(0).tolist(), *path.max(0).tolist()]
+        return texts
 
     def _paint_stuff(self, image: NDArray[Any], picture: Panoptic) -> None:
         """Tint every pixel that is no detection in the colour of its class; void stays as it is."""
@@ -211,5 +237,5 @@ class Overlay:
 
 def _point(corner: NDArray[np.int64]) -> tuple[int, int]:
     """A corner as OpenCV takes it; far outside stays far outside without leaving 16 bits."""
-    x, y = np.clip(corner, -16000, 16000).tolist()
+    x, y = np.clip(corner, -_FAR, _FAR).tolist()
     return x, y

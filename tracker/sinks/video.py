@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker.errors import SinkError, why
+from tracker.sinks.crossings import CrossingsSink
 from tracker.sinks.overlay import Overlay, OverlayStyle
 from tracker.sinks.run_info import RunInfo
 from tracker.sinks.sink import Sink
@@ -33,19 +34,26 @@ class VideoSink(Sink):
     the file is fragmented, so that what a killed process leaves can be played; `close` makes a plain MP4 of it.
     """
 
-    def __init__(self, path: str | os.PathLike[str], info: RunInfo, *, style: OverlayStyle | None = None) -> None:
-        """Create the file (parents are made).
+    def __init__(
+        self, path: str | os.PathLike[str], info: RunInfo, *, style: OverlayStyle | None = None,
+        counts: CrossingsSink | None = None,
+    ) -> None:  # fmt: skip
+        """Create the file (parents are made); one that is there already is emptied, whoever else reads it.
+
+        Args:
+            path: of the file; its suffix says the container.
+            info: about the run.
+            style: how to paint.
+            counts: its lines and zones are painted with their counts; it is to be written before this sink.
 
         Raises:
-            SinkError: it cannot be created, or is the video that the run reads.
+            SinkError: it cannot be created.
         """
         import av
 
         self._name = os.fspath(path)
-        if _same_file(self._name, info.source):
-            raise SinkError(f"cannot write {self._name}: it is the video that is being read; choose another output")
         self._fps = info.fps or _UNKNOWN_FPS
-        self._overlay = Overlay(info, style)
+        self._overlay = Overlay(info, style, counts)
         self._stream: VideoStream | None = None
         self._start_s = 0.0
         self._last_pts = -1
@@ -116,14 +124,6 @@ class VideoSink(Sink):
 
     def _cannot_write(self, error: BaseException) -> SinkError:
         return SinkError(f"cannot write {self._name}: {why(error)}")
-
-
-def _same_file(path: str, source: str) -> bool:
-    """True where both names lead to one file; a source that is no file is another one."""
-    try:
-        return os.path.samefile(path, source)
-    except (OSError, ValueError):
-        return False
 
 
 def _fit(image: NDArray[np.uint8], width: int, height: int) -> NDArray[Any]:

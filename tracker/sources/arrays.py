@@ -33,8 +33,10 @@ class ArraysSource(Source):
         if isinstance(images, np.ndarray) and images.ndim == 3:
             raise SourceError("expected an iterable of images, got one image; put it into a list: [image]")
         if not isinstance(images, Iterable):
-            hint = f'; a camera is its number as text, "{images}"' if type(images) is int else ""
-            raise SourceError(f"expected a source address or an iterable of images, got {type(images).__name__}{hint}")
+            raise SourceError(
+                f"expected a source address or an iterable of images, got {type(images).__name__}"
+                + (f'; a camera is its number as text, "{images}"' if type(images) is int else "")
+            )
         self.fps = options.fps
         self.length = len(images) if isinstance(images, Sized) else None
         self._images: Iterator[Any] = iter(images)

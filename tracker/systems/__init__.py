@@ -7,7 +7,7 @@ may have presets. Defaults stand in the plan, once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -52,7 +52,7 @@ def create(
     name: str,
     *,
     frame_rate: float = 30.0,
-    class_names: Sequence[str] = (),
+    class_names: Sequence[str] | Mapping[int, str] = (),
     on_event: Callable[[Event], object] | None = None,
     explain: bool = False,
     **overrides: Any,
@@ -62,7 +62,7 @@ def create(
     Args:
         name: key of `SYSTEMS`.
         frame_rate: nominal frames per second of the stream.
-        class_names: the model's, for systems with rules for classes.
+        class_names: the model's, or a mapping of its numbers to names, for systems with rules for classes.
         on_event: see `Tracker`.
         explain: see `Tracker`.
         overrides: options of this system, by the names that `options(name)` lists.
