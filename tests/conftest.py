@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -16,7 +17,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # An example may compile a kernel or be stopped by a busy machine; all examples of a test share its `tmp_path`.
 _FINE = [hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture]
-hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=_FINE)
+hypothesis.settings.register_profile(
+    "patient", deadline=None, suppress_health_check=_FINE, derandomize="CI" in os.environ
+)
 hypothesis.settings.load_profile("patient")
 
 

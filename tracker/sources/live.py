@@ -268,7 +268,7 @@ class StreamCapture:
     """A network stream or Linux camera through FFmpeg.
 
     FFmpeg hands out a picture of H.264 in MPEG-TS when the second one after it begins, and it arrives only then; RTSP
-    and MJPEG have no such delay (`tests/test_live_runs.py` measures both).
+    and MJPEG have no such delay (`tests/sources/test_live.py` shows both).
     """
 
     def __init__(self, uri: str, name: str, options: SourceOptions, format: str | None = None) -> None:
